@@ -1,0 +1,3 @@
+//! The `jf` command.
+
+fn main() {}

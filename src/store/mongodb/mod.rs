@@ -1,0 +1,1 @@
+//! MongoDB: the documents of jobflow-remote 1.0.
