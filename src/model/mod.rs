@@ -8,6 +8,7 @@ pub mod flow;
 pub mod ids;
 pub mod job;
 pub mod query;
+pub mod quote;
 pub mod resources;
 pub mod state;
 

@@ -6,7 +6,6 @@
 //! them. Back ends: [`local`] and [`ssh`].
 
 pub mod local;
-pub mod quote;
 pub mod ssh;
 
 use std::path::PathBuf;

@@ -1,0 +1,1 @@
+//! No batch system: processes of the host itself.
