@@ -1,1 +1,25 @@
-//! config
+//! Project files: which one, what is in it, and where each value came from.
+//!
+//! jobflow-remote's project files (YAML, TOML, JSON) are read as they are; our own keys are optional and live under
+//! `jobferry`. Four layers make a project ([`source::Source`]): `config/default.yaml`, the file, environment
+//! variables, command-line options. Everything that is wrong is told at once, with file, line and column.
+//!
+//! Reading is the whole of it: this room opens no store and no connection. Secrets are read when they are needed
+//! ([`secret::SecretSource::read`]), from where the file says.
+
+pub mod environment;
+mod permissions;
+pub mod project;
+pub mod raw;
+pub mod secret;
+pub mod source;
+pub mod store;
+pub mod worker;
+
+pub use environment::Environment;
+pub use project::{ExecutionConfig, LogLevel, Project, ProjectAdditions, RunnerOptions};
+pub use raw::RawSettings;
+pub use secret::{Secret, SecretError, SecretSource};
+pub use source::{Setting, Source};
+pub use store::{JobStoreConfig, MongoConfig, MongoParts, MongoServer, QueueConfig, StoreConfig};
+pub use worker::{BatchConfig, Connection, Gateway, Scheduler, Worker, WorkerAdditions, WorkerKind};

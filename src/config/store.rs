@@ -1,0 +1,82 @@
+//! Where jobs and outputs are kept, as the project file describes it. Nothing here opens a store.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+
+use super::raw::RawSettings;
+use super::secret::{Secret, SecretSource};
+
+/// The `queue` section: jobs, flows and the rest of the bookkeeping.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueConfig {
+    /// Its collection is the one of the jobs.
+    pub store: StoreConfig,
+    pub flows_collection: String,
+    pub auxiliary_collection: String,
+    pub batches_collection: String,
+    /// Put before the short id of each new job.
+    pub db_id_prefix: Option<String>,
+}
+
+/// A `jobstore` section: the outputs of jobs, and the stores for parts of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobStoreConfig {
+    pub docs_store: StoreConfig,
+    pub additional_stores: IndexMap<String, StoreConfig>,
+}
+
+/// One store of a project file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoreConfig {
+    /// One file on this machine (`SqliteStore`, ours), and the default.
+    Sqlite { path: PathBuf },
+    /// A collection of a MongoDB database (`MongoStore`, `MongoURIStore`).
+    Mongo(MongoConfig),
+    /// Large values in a MongoDB database (`GridFSStore`). The collection is the prefix of the two GridFS collections.
+    GridFs { mongo: MongoConfig, compression: bool },
+    /// A store of another kind, kept as it is written: accepted, and refused by what needs to open it.
+    Other { type_name: String, settings: RawSettings },
+}
+
+impl StoreConfig {
+    /// Returns the `type` a project file gives to a store like this.
+    pub fn type_name(&self) -> &str {
+        match self {
+            Self::Sqlite { .. } => "SqliteStore",
+            Self::Mongo(_) => "MongoStore",
+            Self::GridFs { .. } => "GridFSStore",
+            Self::Other { type_name, .. } => type_name,
+        }
+    }
+}
+
+/// Where a MongoDB collection is, and who asks for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MongoConfig {
+    pub server: MongoServer,
+    pub database: String,
+    pub collection: String,
+}
+
+/// How a MongoDB server is named: by its parts, or by one connection string.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MongoServer {
+    Parts(MongoParts),
+    /// A connection string (`mongodb://…`, `mongodb+srv://…`), which may hold a password.
+    Uri(Secret),
+}
+
+/// A MongoDB server by host and port.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MongoParts {
+    pub host: String,
+    pub port: u16,
+    /// No user, or an empty one, means no authentication.
+    pub username: Option<String>,
+    pub password: Option<SecretSource>,
+    /// The database that knows the user; nothing means the one of the collection.
+    pub auth_source: Option<String>,
+    /// Further options of pymongo's `MongoClient` (`replicaSet`, `tls`, `tlsCAFile`, …).
+    pub client_options: RawSettings,
+}
