@@ -21,5 +21,5 @@ pub use project::{ExecutionConfig, LogLevel, Project, ProjectAdditions, RunnerOp
 pub use raw::RawSettings;
 pub use secret::{Secret, SecretError, SecretSource};
 pub use source::{Setting, Source};
-pub use store::{JobStoreConfig, MongoConfig, MongoParts, MongoServer, QueueConfig, StoreConfig};
+pub use store::{JobStoreConfig, MongoConfig, MongoServer, QueueConfig, StoreConfig};
 pub use worker::{BatchConfig, Connection, Gateway, Scheduler, Worker, WorkerAdditions, WorkerKind};

@@ -2,7 +2,6 @@
 //!
 //! The keys are those of jobflow-remote 1.0 (`config/base.py`), plus the optional `jobferry` sections, which are ours.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -123,6 +122,4 @@ pub struct ProjectAdditions {
     pub lease: Duration,
     /// Rotated log files that are kept.
     pub log_files: u32,
-    /// Environment variables of the daemon's own children (ssh), in the order of their names.
-    pub environment: BTreeMap<String, String>,
 }

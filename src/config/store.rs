@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 
 use super::raw::RawSettings;
-use super::secret::{Secret, SecretSource};
+use super::secret::SecretSource;
 
 /// The `queue` section: jobs, flows and the rest of the bookkeeping.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,26 +57,22 @@ pub struct MongoConfig {
     pub server: MongoServer,
     pub database: String,
     pub collection: String,
-}
-
-/// How a MongoDB server is named: by its parts, or by one connection string.
-#[derive(Debug, Clone, PartialEq)]
-pub enum MongoServer {
-    Parts(MongoParts),
-    /// A connection string (`mongodb://…`, `mongodb+srv://…`), which may hold a password.
-    Uri(Secret),
-}
-
-/// A MongoDB server by host and port.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MongoParts {
-    pub host: String,
-    pub port: u16,
-    /// No user, or an empty one, means no authentication.
+    /// No user means no authentication, or the one of the connection string.
     pub username: Option<String>,
     pub password: Option<SecretSource>,
     /// The database that knows the user; nothing means the one of the collection.
     pub auth_source: Option<String>,
     /// Further options of pymongo's `MongoClient` (`replicaSet`, `tls`, `tlsCAFile`, …).
     pub client_options: RawSettings,
+}
+
+/// How a MongoDB server is named.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MongoServer {
+    Host {
+        host: String,
+        port: u16,
+    },
+    /// A connection string (`mongodb://…`, `mongodb+srv://…`), which may hold a password.
+    Uri(SecretSource),
 }
