@@ -1,1 +1,5 @@
 //! The integration suite: one module per subject, one binary.
+
+mod house;
+mod services;
+mod testbed;
