@@ -13,6 +13,7 @@
 //! free lock, and appends to the job's history in the same write. "Somebody was first" is [`Applied::Lost`], not an
 //! error. After an `Err` nothing is known about the write: every caller must be able to repeat it.
 
+pub mod codec;
 pub mod mongodb;
 pub mod sqlite;
 
