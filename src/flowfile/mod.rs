@@ -1,1 +1,5 @@
-//! flowfile
+//! Jobs written without Python: the flow file.
+
+pub mod decode;
+pub mod fault;
+pub mod source;
