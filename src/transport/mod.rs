@@ -5,7 +5,10 @@
 //! [`TransportError`]: then nothing is known about any of its operations, and every caller must be able to repeat
 //! them. Back ends: [`local`] and [`ssh`].
 
+mod failure;
+mod landing;
 pub mod local;
+mod paths;
 pub mod ssh;
 
 use std::path::PathBuf;
@@ -56,8 +59,10 @@ pub enum Operation {
 
 /// A directory to be made whole: after success it holds exactly these files, before it nothing of them is seen.
 ///
-/// The files are written below a temporary name beside `directory`, their SHA-256 compared on the host, then renamed.
-/// Missing parents are made. Directories get mode 0700.
+/// The files are written below a temporary name beside `directory` (`.jobferry-put-` and 16 digits of the SHA-256 of its
+/// name), their SHA-256 compared on the host (not on this
+/// machine, where nothing lies between), then renamed. Missing parents are made. Directories get mode 0700. After a
+/// failure or a kill at any point the same put can be made again: it replaces what the first has left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Put {
     pub directory: String,
@@ -125,12 +130,15 @@ pub enum Destination {
     Folder(PathBuf),
 }
 
-/// A POSIX shell script (`sh`) run on the host with `input` as its standard input.
+/// A POSIX shell script (`sh`) run on the host with `input` as its standard input, in the home directory.
+///
+/// It ends when its shell has ended and no process holds its standard output or error any more: what it leaves in the
+/// background must let go of both.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
     pub script: String,
     pub input: Vec<u8>,
-    /// It is killed, with its process group, when this is over.
+    /// When this is over its process group gets SIGTERM, and after [`KILL_GRACE`] SIGKILL.
     pub limit: Duration,
 }
 
@@ -152,6 +160,7 @@ pub enum Fetched {
     /// `content` is empty when it went into a folder.
     File {
         path: String,
+        /// Of what was brought: for [`Part::Tail`] of that part.
         size_bytes: u64,
         sha256: String,
         content: Vec<u8>,
@@ -177,6 +186,12 @@ pub struct CommandAnswer {
 
 /// Exit code of a command that was killed because its limit was over (as `timeout` of coreutils has it).
 pub const TIMED_OUT: i32 = 124;
+
+/// How much a command may print: more is a failure of the operation.
+pub const STDOUT_LIMIT_BYTES: usize = 256 * 1024 * 1024;
+
+/// How long a command whose limit is over has between SIGTERM and SIGKILL.
+pub const KILL_GRACE: Duration = Duration::from_secs(2);
 
 /// How much of a command's standard error is kept: enough for a scheduler's longest refusal, small enough for a log.
 pub const STDERR_LIMIT_BYTES: usize = 64 * 1024;

@@ -3,3 +3,4 @@
 mod house;
 mod services;
 mod testbed;
+mod transport_contract;
