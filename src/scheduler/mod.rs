@@ -1,23 +1,41 @@
 //! What a batch system is asked, and what its words mean: text in, text out.
 //!
 //! A scheduler makes shell scripts and reads what they print. It starts no process and opens no socket; the runner
-//! sends its [`Question`]s through a transport. One file per batch system: [`shell`] and [`slurm`].
+//! sends its [`Question`]s through a transport. One file per batch system: [`shell`] and `slurm`.
 //!
 //! **Silence is not a result.** Reading an answer gives, per job, what the scheduler *said* ([`Observed::Seen`]), or
 //! that it answered and the job was not in it ([`Observed::Absent`]); an answer that is incomplete, cut, noise or an
 //! error is [`NoAnswer`] for all of them, and changes nothing anywhere.
 
 pub mod shell;
-pub mod slurm;
+
+use std::sync::Arc;
 
 use crate::model::Timestamp;
 use crate::model::ids::Token;
 use crate::model::resources::Resources;
 
+/// Returns the scheduler that project files call `name`, or nothing for a name that is unknown here.
+pub fn by_name(name: &str) -> Option<Arc<dyn Scheduler>> {
+    match name {
+        "shell" => Some(Arc::new(shell::Shell)),
+        _ => None,
+    }
+}
+
+/// The names that [`by_name`] knows.
+pub const NAMES: &[&str] = &["shell"];
+
 /// One batch system.
 pub trait Scheduler: Send + Sync {
     /// Returns the name as project files have it, for example `slurm`.
     fn name(&self) -> &'static str;
+
+    /// Returns the environment variables in which a running job finds itself; none where there is no batch system
+    /// and the id is made from the process.
+    fn job_variables(&self) -> Option<JobVariables> {
+        None
+    }
 
     /// Returns the directives at the head of the submit script, each line ended, or every field of `job` that this
     /// scheduler cannot express.
@@ -62,6 +80,15 @@ pub trait Scheduler: Send + Sync {
 
     /// Returns the version, or what is wrong in words for people with what to do about it.
     fn read_check(&self, printed: &Printed) -> Result<String, String>;
+}
+
+/// Names of environment variables of a running job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobVariables {
+    /// Its id.
+    pub id: &'static str,
+    /// How often the scheduler has started it again under the same id.
+    pub restarts: &'static str,
 }
 
 /// What a header is made from.
@@ -169,6 +196,23 @@ pub enum EndingKind {
     Preempted,
     Cancelled,
     LaunchFailed,
+}
+
+impl Status {
+    /// Returns a status without a reason.
+    fn new(phase: Phase, word: &str) -> Self {
+        Self { phase, word: word.to_owned(), reason: None }
+    }
+}
+
+impl Printed {
+    /// Returns the last line of what went wrong, for a message.
+    fn complaint(&self) -> String {
+        let last = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned);
+        let words =
+            last(&self.stderr).or_else(|| last(&self.stdout)).unwrap_or_else(|| "no message".to_owned());
+        format!("exit code {}: {}", self.exit_code, words.chars().take(500).collect::<String>())
+    }
 }
 
 /// The question was not answered: an error, a time-out, noise, a cut answer. Nothing is known about any job.

@@ -1,1 +1,0 @@
-//! No batch system: processes of the host itself.

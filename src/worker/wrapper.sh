@@ -1,0 +1,129 @@
+# The wrapper: POSIX shell, run by bash where there is one. Up to here the script has set jf_token, jf_run_dir, jf_spool,
+# jf_grace, jf_id, jf_restarts and the function jf_header.
+if [ "${JF_TOKEN:-}" = "$jf_token" ] && [ -n "${JF_RUN_DIR:-}" ]; then jf_run_dir=$JF_RUN_DIR; fi
+cd -- "$jf_run_dir" || exit 72
+export JF_TOKEN="$jf_token" JF_RUN_DIR="$jf_run_dir"
+
+# Sets jf_time to the seconds since 1970, with a fraction where the shell or date knows one.
+jf_now() {
+  if [ -n "${BASH_VERSION:-}" ] && [ -n "${EPOCHREALTIME:-}" ]; then jf_time=${EPOCHREALTIME%[.,]*}.${EPOCHREALTIME#*[.,]}
+  else jf_time=$(date +%s.%N); fi
+}
+
+# Writes the start record over what is there.
+jf_record_start() {
+  { printf 'jobferry-start 1\ntoken=%s\nscheduler_id=%s\nhost=%s\npid=%s\nprocess_start=%s\nstarted=%s\nrestarts=%s\ncomplete=1\n' \
+    "$jf_token" "$jf_id" "$jf_host" "$$" "$jf_process_start" "$jf_started" "$jf_restarts" >| .jobferry/start; } 2>/dev/null
+}
+
+# Whether this is the scheduler's own restart of the job that holds the lock, and that did not end.
+jf_may_take_over() {
+  [ "$jf_restarts" -gt 0 ] && [ -n "$jf_id" ] && [ ! -e .jobferry/end ] || return 1
+  while IFS== read -r jf_key jf_value; do
+    if [ "$jf_key" = scheduler_id ]; then [ "$jf_value" = "$jf_id" ]; return; fi
+  done < .jobferry/start
+  return 1
+}
+
+jf_storage_fault() {
+  echo "JobFerry: cannot write $1 in $jf_run_dir: is the disk full?" >&2
+  exit 74
+}
+
+# Passes a signal on to all processes of the body; after TERM they have jf_grace seconds until KILL.
+jf_forward() {
+  jf_caught=1
+  if [ -z "$jf_body" ]; then jf_pending=$1; return; fi
+  kill -"$1" -- "$jf_group" 2>/dev/null
+  if [ "$1" = TERM ] && [ -z "$jf_killer" ]; then
+    ( trap 'kill "$jf_sleep" 2>/dev/null; exit' TERM
+      sleep "$jf_grace" & jf_sleep=$!
+      wait "$jf_sleep"
+      kill -KILL -- "$jf_group" ) </dev/null >/dev/null 2>&1 &
+    jf_killer=$!
+  fi
+}
+
+jf_host= jf_process_start= jf_boot=
+{ read -r jf_host </proc/sys/kernel/hostname; } 2>/dev/null || jf_host=$(uname -n)
+if { read -r jf_stat </proc/$$/stat; } 2>/dev/null; then
+  set -- ${jf_stat##*) }
+  jf_process_start=${20}
+  { read -r jf_boot </proc/sys/kernel/random/boot_id; } 2>/dev/null
+fi
+[ -n "$jf_id" ] || jf_id=$$-$jf_process_start-${jf_boot%%-*}
+jf_now; jf_started=$jf_time
+
+# The start lock: of several copies of this script one goes on.
+set -C
+if { true > .jobferry/start; } 2>/dev/null; then
+  set +C
+elif [ ! -e .jobferry/start ]; then
+  jf_storage_fault .jobferry/start
+elif jf_may_take_over; then
+  set +C
+else
+  exit 0
+fi
+jf_record_start || jf_storage_fault .jobferry/start
+
+jf_body= jf_group= jf_killer= jf_pending= jf_caught=
+trap 'jf_forward TERM' TERM
+trap 'jf_forward INT' INT
+trap 'jf_forward HUP' HUP
+trap 'jf_forward USR1' USR1
+trap 'jf_forward USR2' USR2
+jf_header
+# The body has a process group of its own, so that a signal reaches all of it and not this script.
+if [ -n "${BASH_VERSION:-}" ]; then
+  set -m
+  ( set +m; . ./.jobferry/body ) </dev/null &
+  jf_body=$! jf_group=-$!
+  set +m
+elif command -v setsid >/dev/null; then
+  setsid sh ./.jobferry/body </dev/null &
+  jf_body=$! jf_group=-$!
+else
+  sh ./.jobferry/body </dev/null &
+  jf_body=$! jf_group=$!
+fi
+[ -z "$jf_pending" ] || jf_forward "$jf_pending"
+
+while :; do
+  jf_caught=
+  wait "$jf_body" 2>/dev/null
+  jf_status=$?
+  [ -n "$jf_caught" ] || break
+  # A signal cut the wait short, or came just after it.
+  kill -0 "$jf_body" 2>/dev/null && continue
+  if [ -n "${BASH_VERSION:-}" ]; then
+    wait "$jf_body" 2>/dev/null
+    jf_again=$?
+    [ "$jf_again" = 127 ] || jf_status=$jf_again
+  fi
+  break
+done
+trap '' TERM INT HUP USR1 USR2
+if [ -n "$jf_killer" ]; then
+  # Ordered to end: whatever the body left running has the rest of the grace.
+  jf_left=$((jf_grace + 2))
+  while [ "$jf_left" -gt 0 ] && kill -0 -- "$jf_group" 2>/dev/null; do sleep 1; jf_left=$((jf_left - 1)); done
+  kill -TERM "$jf_killer" 2>/dev/null
+fi
+
+jf_now; jf_ended=$jf_time
+jf_signal= jf_stdout_bytes= jf_stderr_bytes=
+if [ "$jf_status" -gt 128 ] && [ "$jf_status" -le 192 ]; then jf_signal=$((jf_status - 128)); fi
+if [ -f stdout ]; then
+  set -- $(wc -c stdout stderr 2>/dev/null)
+  while [ $# -ge 2 ]; do
+    case $2 in stdout) jf_stdout_bytes=$1 ;; stderr) jf_stderr_bytes=$1 ;; esac
+    shift 2
+  done
+fi
+# A marker that cannot be written whole is not put in place, and then the exit code says so whatever the job's was.
+{ printf 'jobferry-end 1\ntoken=%s\nexit_code=%s\nsignal=%s\nstarted=%s\nended=%s\nhost=%s\npid=%s\nstdout_bytes=%s\nstderr_bytes=%s\ncomplete=1\n' \
+  "$jf_token" "$jf_status" "$jf_signal" "$jf_started" "$jf_ended" "$jf_host" "$$" "$jf_stdout_bytes" "$jf_stderr_bytes" \
+  >| .jobferry/end.new; } 2>/dev/null && mv -f .jobferry/end.new .jobferry/end || jf_storage_fault .jobferry/end
+{ true >| "$jf_spool/$jf_token"; } 2>/dev/null
+exit "$jf_status"
