@@ -1,3 +1,7 @@
 //! The `jf` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    jobferry::cli::main(std::env::args_os())
+}

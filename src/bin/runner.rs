@@ -1,3 +1,7 @@
-//! The `runner` command.
+//! The `runner` command: `jf runner …` for service units.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    jobferry::cli::main_of_runner(std::env::args_os())
+}

@@ -1,1 +1,116 @@
-//! cli
+//! The command line: `jf`, and `runner`, which is `jf runner`.
+//!
+//! A command reads its options, asks the stores, fills a view and hands it to the one [`output::Output`]. stdout is
+//! data, stderr is talk. Options and meanings are those of jobflow-remote 1.0 where it has the same command; its
+//! short options of several letters (`-did`) are read by [`short_options`]. Exit codes: [`error::Exit`].
+
+pub mod error;
+mod flow;
+mod job;
+pub mod output;
+mod query;
+mod select;
+pub mod session;
+mod short_options;
+mod time;
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use error::{CliError, Exit};
+use session::{GlobalOptions, Session};
+
+/// Take thousands of simulations through clusters without losing one
+#[derive(Debug, Parser)]
+#[command(name = "jf", version, infer_long_args = false, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    options: GlobalOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List and show jobs, their outputs and files
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// List and show flows
+    #[command(subcommand)]
+    Flow(flow::FlowCommand),
+}
+
+impl Command {
+    async fn run(self, session: &Session) -> Result<Exit, CliError> {
+        match self {
+            Self::Job(command) => command.run(session).await,
+            Self::Flow(command) => command.run(session).await,
+        }
+    }
+}
+
+/// Runs `jf` with this command line, the program's name first, and returns its exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match parse(args) {
+        Ok(cli) => execute(cli).into(),
+        Err(error) => {
+            // A closed pipe leaves nobody to tell.
+            drop(error.print());
+            if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
+        }
+    }
+}
+
+/// Runs `runner` with this command line: `jf runner` with the rest of it.
+pub fn main_of_runner(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args = args.into_iter();
+    let name = args.next().unwrap_or_else(|| "runner".into());
+    main([name, "runner".into()].into_iter().chain(args))
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command().after_help(exit_codes());
+    let line = short_options::expand(&command, args);
+    Cli::from_arg_matches(&command.try_get_matches_from_mut(line)?)
+}
+
+fn execute(cli: Cli) -> Exit {
+    let session = Session::new(cli.options);
+    match run(cli.command, &session) {
+        Ok(exit) => exit,
+        Err(error) if error.is_broken_pipe() => Exit::Success,
+        Err(error) => {
+            let colours = session.options.color.allows(std::io::stderr().is_terminal());
+            error.print(colours, session.options.trace());
+            error.exit
+        }
+    }
+}
+
+/// Runs the command on this thread: starting workers would cost more than most commands take.
+fn run(command: Command, session: &Session) -> Result<Exit, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(command.run(session));
+    // What still runs in the background (a connection that closes) must not hold the prompt back.
+    runtime.shutdown_background();
+    result
+}
+
+fn exit_codes() -> String {
+    let lines: String =
+        Exit::ALL.iter().map(|exit| format!("  {:>3}  {}\n", exit.code(), exit.meaning())).collect();
+    format!("Exit codes:\n{lines}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verify_cli() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,119 @@
+//! What every command has at hand: the options of the whole program, the output, the time, the project, the stores.
+
+use clap::Args;
+use jiff::Zoned;
+use jiff::tz::TimeZone;
+
+use super::error::{CliError, Trace};
+use super::output::{self, ColorChoice, Form, Output, View};
+use super::time::Zone;
+use crate::model::Timestamp;
+use crate::model::clock::Clock;
+use crate::store::{Queue, Stores};
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct GlobalOptions {
+    /// Act on this project; else the one of JFREMOTE_PROJECT, else the only one there is
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub project: Option<String>,
+    /// Print results as JSON, under stable names
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Use colours; NO_COLOR turns them off
+    #[arg(
+        long,
+        visible_alias = "col",
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        num_args = 0..=1,
+        default_missing_value = "always"
+    )]
+    pub color: ColorChoice,
+    /// Print errors with all their inner detail
+    #[arg(long, visible_alias = "fe", global = true)]
+    pub full_exc: bool,
+}
+
+impl GlobalOptions {
+    /// Returns for whom the output is.
+    pub(super) fn form(&self) -> Form {
+        if self.json { Form::Json } else { Form::People }
+    }
+
+    /// Returns how much of an error is printed.
+    pub(super) fn trace(&self) -> Trace {
+        if self.full_exc { Trace::Full } else { Trace::Messages }
+    }
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())
+    }
+}
+
+/// The current time, for the store and for people.
+#[derive(Debug, Clone)]
+pub(super) struct Now {
+    pub(super) at: Timestamp,
+    pub(super) zoned: Zoned,
+}
+
+/// One run of the program.
+pub struct Session {
+    pub(super) options: GlobalOptions,
+    pub(super) output: Box<dyn Output>,
+    pub(super) clock: Box<dyn Clock>,
+    pub(super) zone: Zone,
+}
+
+impl Session {
+    /// Returns a session with the machine's clock and time zone.
+    pub(super) fn new(options: GlobalOptions) -> Self {
+        let output = output::open(options.form(), options.color);
+        Self { options, output, clock: Box::new(SystemClock), zone: Zone(TimeZone::system()) }
+    }
+
+    /// Prints the view on stdout.
+    pub(super) fn show(&self, view: &dyn View) -> Result<(), CliError> {
+        Ok(self.output.show(view)?)
+    }
+
+    /// Prints a line for people on stderr.
+    pub(super) fn remark(&self, line: &str) -> Result<(), CliError> {
+        Ok(self.output.remark(line)?)
+    }
+
+    /// Returns the current time.
+    pub(super) fn now(&self) -> Now {
+        let at = self.clock.now();
+        let moment = jiff::Timestamp::from_millisecond(at.timestamp_millis()).unwrap_or_default();
+        Now { at, zoned: moment.to_zoned(self.zone.0.clone()) }
+    }
+}
+
+impl Session {
+    /// Returns the project with its stores open, their schema up to date.
+    pub(super) async fn open(&self) -> Result<OpenProject, CliError> {
+        Err(CliError::failed("projects cannot be opened by this version yet"))
+    }
+}
+
+/// A project with its stores open.
+pub(super) struct OpenProject {
+    pub(super) stores: Stores,
+}
+
+impl OpenProject {
+    /// Returns the store of jobs and flows.
+    pub(super) fn queue(&self) -> &dyn Queue {
+        self.stores.queue.as_ref()
+    }
+}
