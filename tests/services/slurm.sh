@@ -72,6 +72,9 @@ write_slurm_configuration() {
     local folder=$JF_TEST_ROOT/slurm node
     node=$(hostname -s)
     : >"$folder/plugstack.conf"
+    # Nothing here uses control groups, but slurmd loads a plugin for them: that of version 1 asks for nothing at its start,
+    # that of version 2 wants systemd, and the search for the right one wants /sys/fs/cgroup.
+    echo CgroupPlugin=cgroup/v1 >"$folder/cgroup.conf"
     cat >"$folder/slurm.conf" <<END
 ClusterName=jobferrytest
 SlurmctldHost=$node(127.0.0.1)
