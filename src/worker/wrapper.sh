@@ -34,12 +34,12 @@ jf_storage_fault() {
 jf_forward() {
   jf_caught=1
   if [ -z "$jf_body" ]; then jf_pending=$1; return; fi
-  kill -"$1" -- "$jf_group" 2>/dev/null
+  kill -s "$1" -- "$jf_group" 2>/dev/null
   if [ "$1" = TERM ] && [ -z "$jf_killer" ]; then
     ( trap 'kill "$jf_sleep" 2>/dev/null; exit' TERM
       sleep "$jf_grace" & jf_sleep=$!
       wait "$jf_sleep"
-      kill -KILL -- "$jf_group" ) </dev/null >/dev/null 2>&1 &
+      kill -s KILL -- "$jf_group" ) </dev/null >/dev/null 2>&1 &
     jf_killer=$!
   fi
 }
@@ -95,7 +95,7 @@ while :; do
   jf_status=$?
   [ -n "$jf_caught" ] || break
   # A signal cut the wait short, or came just after it.
-  kill -0 "$jf_body" 2>/dev/null && continue
+  kill -s 0 "$jf_body" 2>/dev/null && continue
   if [ -n "${BASH_VERSION:-}" ]; then
     wait "$jf_body" 2>/dev/null
     jf_again=$?
@@ -107,8 +107,8 @@ trap '' TERM INT HUP USR1 USR2
 if [ -n "$jf_killer" ]; then
   # Ordered to end: whatever the body left running has the rest of the grace.
   jf_left=$((jf_grace + 2))
-  while [ "$jf_left" -gt 0 ] && kill -0 -- "$jf_group" 2>/dev/null; do sleep 1; jf_left=$((jf_left - 1)); done
-  kill -TERM "$jf_killer" 2>/dev/null
+  while [ "$jf_left" -gt 0 ] && kill -s 0 -- "$jf_group" 2>/dev/null; do sleep 1; jf_left=$((jf_left - 1)); done
+  kill -s TERM "$jf_killer" 2>/dev/null
 fi
 
 jf_now; jf_ended=$jf_time
