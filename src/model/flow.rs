@@ -1,6 +1,6 @@
 //! The state of a flow, derived from its jobs, and which children may start.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -77,16 +77,25 @@ pub struct Member {
 
 /// Returns the state of the flow that has exactly these members, whatever their order.
 ///
+/// The rule is that of [`from_states`].
+pub fn derive(members: &[Member]) -> FlowState {
+    let present: BTreeSet<State> = members.iter().map(|member| member.state).collect();
+    let leaves = leaves(members).iter().map(|leaf| leaf.state).collect();
+    from_states(&present, &leaves)
+}
+
+/// Returns the state of the flow whose members are in the states `present`, its leaves in the states `leaves`.
+///
 /// First match wins (jobflow-remote 1.0, `FlowState.from_jobs_states`): all WAITING; all WAITING or READY; all
 /// leaves COMPLETED; any FAILED; any stopped; any PAUSED; else RUNNING. A REMOTE_ERROR alone leaves a flow RUNNING.
-pub fn derive(members: &[Member]) -> FlowState {
-    let all = |wanted: &[State]| members.iter().all(|member| wanted.contains(&member.state));
-    let any = |wanted: &[State]| members.iter().any(|member| wanted.contains(&member.state));
+pub fn from_states(present: &BTreeSet<State>, leaves: &BTreeSet<State>) -> FlowState {
+    let all = |wanted: &[State]| present.iter().all(|state| wanted.contains(state));
+    let any = |wanted: &[State]| present.iter().any(|state| wanted.contains(state));
     if all(&[State::Waiting]) {
         FlowState::Waiting
     } else if all(State::PAUSABLE) {
         FlowState::Ready
-    } else if leaves(members).iter().all(|leaf| leaf.state == State::Completed) {
+    } else if leaves.iter().all(|state| *state == State::Completed) {
         FlowState::Completed
     } else if any(&[State::Failed]) {
         FlowState::Failed
