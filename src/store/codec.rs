@@ -17,7 +17,7 @@ use crate::model::state::{Event, Illegal, State, next};
 
 use super::{Change, Move, StoreError};
 
-pub use read::{read_flow, read_job};
+pub use read::{read_flow, read_job, read_outcome};
 
 /// Name of the sub-document that holds what JobFerry keeps beyond the Python side's fields.
 pub const FERRY: &str = "jobferry";
@@ -293,7 +293,8 @@ pub fn summary(mut job: JobRecord) -> JobRecord {
     job
 }
 
-fn summary_of_job(job: &Document) -> Document {
+/// Returns what a summary keeps of the serialized Job.
+pub fn summary_of_job(job: &Document) -> Document {
     let kept = job.iter().filter_map(|(field, value)| match (field.as_str(), value) {
         ("name" | "hosts" | "metadata", value) => Some((field.clone(), value.clone())),
         ("config", Bson::Document(config)) => {

@@ -83,6 +83,11 @@ fn ferry(mut fields: Fields) -> Read<Ferry> {
     })
 }
 
+/// Returns the outcome of an attempt from its document, or which field cannot be read.
+pub fn read_outcome(document: Document) -> Read<Outcome> {
+    outcome(Fields::of(document, "outcome"))
+}
+
 fn outcome(mut fields: Fields) -> Read<Outcome> {
     Ok(Outcome {
         exit_code: fields.optional_integer("exit_code")?,
