@@ -1,0 +1,63 @@
+//! Opening the file, and preparing statements on it.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{CachedStatement, Connection, OpenFlags};
+
+use super::failure::Failure;
+use crate::store::StoreError;
+
+/// How long a statement waits for another process's write to end. Writes take milliseconds; a minute of a held lock
+/// would be a stopped process, so ten seconds tell the two apart.
+const BUSY_LIMIT: Duration = Duration::from_secs(10);
+
+/// More than there are different statements, so that each is compiled once per connection.
+const STATEMENT_CACHE: usize = 128;
+
+/// The path that means: in memory, for as long as the store lives.
+pub(super) const MEMORY: &str = ":memory:";
+
+/// Creates the file (mode 0600) and its directory (mode 0700) where they are missing.
+///
+/// An existing directory or file keeps its mode. SQLite gives its own files beside it the mode of the database.
+pub(super) fn create_file(path: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::File { path: path.to_owned(), source };
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Returns a connection with its settings made; reads nothing of the file.
+pub(super) fn open(path: &Path) -> Result<Connection, Failure> {
+    let connection = if path == Path::new(MEMORY) {
+        Connection::open_in_memory()?
+    } else {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Connection::open_with_flags(path, flags)?
+    };
+    connection.busy_timeout(BUSY_LIMIT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    // FULL: a committed move survives a power cut. NORMAL would lose the last commits then (not on a killed process).
+    // The log is cut back to 16 MiB after a large write; 8 MiB of page cache hold the indexes of 100 000 jobs.
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;
+         PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -8192;",
+    )?;
+    Ok(connection)
+}
+
+/// Returns the compiled statement, from the connection's cache where it is there.
+pub(super) fn prepared<'c>(connection: &'c Connection, sql: &str) -> rusqlite::Result<CachedStatement<'c>> {
+    #[cfg(test)]
+    super::tests::plans::record(sql);
+    connection.prepare_cached(sql)
+}
