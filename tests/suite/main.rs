@@ -2,5 +2,6 @@
 
 mod house;
 mod services;
+mod store_contract;
 mod testbed;
 mod transport_contract;
