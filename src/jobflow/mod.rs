@@ -1,1 +1,15 @@
-//! jobflow
+//! jobflow's JSON on our side: serialized jobs, references, and jobs that are commands.
+//!
+//! Nothing here touches a file, a clock or a socket. The documents are those of jobflow 0.4 as jobflow-remote 1.0
+//! stores them, so that one resolver and one database serve Python jobs and command jobs alike:
+//!
+//! - [`document`] writes a serialized `Job` that Python tools decode without any package of ours;
+//! - [`command`] is the command inside it: read when the job is staged, and asked for its outputs when it has ended;
+//! - [`reference`] finds `OutputReference`s and puts the outputs in their place;
+//! - [`json`] reads JSON as Python writes it (`NaN`, `Infinity`), and [`text`] writes values for programs to read.
+
+pub mod command;
+pub mod document;
+pub mod json;
+pub mod reference;
+pub mod text;
