@@ -229,6 +229,9 @@ impl<'outputs> Resolver<'_, 'outputs> {
         document: &Document,
         depth: usize,
     ) -> Result<Option<Cow<'outputs, Bson>>, Unresolvable> {
+        if self.chain.is_empty() {
+            self.outermost = document.get_str("uuid").unwrap_or("another job").to_owned();
+        }
         let reference = Reference::parse(document)?;
         if self.chain.is_empty() {
             self.outermost = reference.to_string();
@@ -328,7 +331,7 @@ fn place(index: i64, length: usize) -> Option<usize> {
 }
 
 /// The keys for a message, at most twenty.
-pub(super) fn keys_of(document: &Document) -> String {
+fn keys_of(document: &Document) -> String {
     if document.is_empty() {
         return "no keys".to_owned();
     }

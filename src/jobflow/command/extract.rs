@@ -8,7 +8,7 @@ use regex::Regex;
 use super::stored::{Group, Output, OutputKind, ParsedAs, Which};
 use super::{DOCUMENT_LIMIT_BYTES, KeptFile, declared, stored_command};
 use crate::jobflow::json;
-use crate::jobflow::reference::{describe, keys_of};
+use crate::jobflow::reference::describe;
 
 /// How large a compiled regular expression may be: the default of the `regex` crate, named here because patterns
 /// come from files.
@@ -135,30 +135,28 @@ fn json_value(content: &[u8], pointer: Option<&str>) -> Result<Bson, Why> {
     })?;
     let mut current = &root;
     let mut walked = String::new();
-    for part in pointer_parts(pointer.unwrap_or_default()) {
+    for part in pointer.unwrap_or_default().split('/').skip(1) {
+        let key = unescaped(part);
         let next = match current {
-            Bson::Document(document) => document.get(&part),
+            Bson::Document(document) => document.get(&key),
             Bson::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
             _ => None,
         };
         let Some(next) = next else {
-            let there = match current {
-                Bson::Document(document) => keys_of(document),
-                other => describe(other),
-            };
+            let there = describe(current);
             let at = if walked.is_empty() { "at the top".to_owned() } else { format!("at {walked}") };
             return Err(Why::Absent(format!("it has no {walked}/{part}: {at} there is {there}")));
         };
         walked.push('/');
-        walked.push_str(&part);
+        walked.push_str(part);
         current = next;
     }
     Ok(if pointer.is_none_or(str::is_empty) { root } else { current.clone() })
 }
 
-/// Returns the keys of a JSON pointer (RFC 6901, sections 3 and 4).
-fn pointer_parts(pointer: &str) -> impl Iterator<Item = String> {
-    pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~"))
+/// Returns the key that a part of a JSON pointer stands for (RFC 6901, section 4).
+fn unescaped(part: &str) -> String {
+    part.replace("~1", "/").replace("~0", "~")
 }
 
 fn text_value(content: &[u8], trim: bool, parsed_as: ParsedAs) -> Result<Bson, Why> {

@@ -249,7 +249,7 @@ fn each_output_that_fails_says_what_was_found() {
     let lines: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     the output `a` cannot be taken from the file missing: the command ended well but did not write it
-    the output `b` cannot be taken from the file r.json: it has no /a/b/x: at /a/b there is the keys m~n
+    the output `b` cannot be taken from the file r.json: it has no /a~1b/x: at /a~1b there is a map with the keys m~n
     the output `c` cannot be taken from the file r.json: it has no /e/x: at /e there is -1.5
     the output `d` cannot be taken from the file bad.json: it is not JSON: `oops` is no JSON value at offset 6, near "{\"a\": oops}"
     the output `e` cannot be taken from the standard output: nothing in it matches "F = (.*)"; its last line is "step x E = ? bad"

@@ -62,7 +62,7 @@ fn failures_name_the_job_the_reference_the_step_and_what_is_there() {
     insta::assert_snapshot!(failure(reference("a", &[key("n"), key("x")]), &outputs), @"the job child (c) refers to a.n.x, and its step .x cannot be made: the value there is null");
     insta::assert_snapshot!(failure(reference("a", &[Step::Index(0)]), &outputs), @"the job child (c) refers to a[0], and its step [0] cannot be made: the value there is a map with the keys energy, lst, t, n");
     insta::assert_snapshot!(failure(reference("b", &[key("x")]), &outputs), @r#"the job child (c) refers to b.x, and the job b has no output (its `on_missing_references` is "error")"#);
-    insta::assert_snapshot!(failure(bson!({"@class": "OutputReference", "attributes": 3, "uuid": "a"}), &outputs), @r#"the job child (c) refers to , and that is not of the form of a reference: { "@class": "OutputReference", "attributes": 3, "uuid": "a" }"#);
+    insta::assert_snapshot!(failure(bson!({"@class": "OutputReference", "attributes": 3, "uuid": "a"}), &outputs), @r#"the job child (c) refers to a, and that is not of the form of a reference: { "@class": "OutputReference", "attributes": 3, "uuid": "a" }"#);
 }
 
 #[test]
