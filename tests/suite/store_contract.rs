@@ -11,6 +11,7 @@ mod flows;
 mod insert;
 mod lease;
 mod making;
+mod mongodb;
 mod moves;
 mod odd;
 mod outputs;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use ::mongodb::Database;
 use ::mongodb::bson::oid::ObjectId;
 use ::mongodb::bson::{Bson, Document, doc};
-use ::mongodb::error::{ErrorKind, WriteFailure};
 use ::mongodb::options::ReturnDocument;
 
 use super::super::StoreError;
@@ -102,38 +101,26 @@ async fn lock(server: &Server, owner: ObjectId) -> Result<u32, Fault> {
 }
 
 async fn try_lock(server: &Server, owner: ObjectId) -> Result<Option<Document>, Fault> {
-    let free = doc! { "$or": [
-        { "jobferry_schema.lock": null },
-        { "$expr": { "$lte": ["$jobferry_schema.locked_until", "$$NOW"] } },
+    let is_free = doc! { "$or": [
+        { "$lte": ["$jobferry_schema.lock", null] },
+        { "$lte": ["$jobferry_schema.locked_until", "$$NOW"] },
     ] };
     let until = doc! { "$add": ["$$NOW", LOCK_MILLISECONDS] };
     let version = doc! { "$ifNull": ["$jobferry_schema.version", 0] };
-    let schema = doc! { "version": version, "lock": owner, "locked_until": until };
+    let mine = doc! { "version": version, "lock": owner, "locked_until": until };
+    let schema = doc! { "$cond": [is_free, mine, "$jobferry_schema"] };
     let taken = server
         .auxiliary()
-        .find_one_and_update(
-            doc! { "$and": [{ "_id": SCHEMA_ID }, free] },
-            vec![doc! { "$set": { "jobferry_schema": schema } }],
-        )
+        .find_one_and_update(doc! { "_id": SCHEMA_ID }, vec![doc! { "$set": { "jobferry_schema": schema } }])
         .upsert(true)
         .return_document(ReturnDocument::After)
         .write_concern(durable())
-        .await;
-    match taken {
-        Ok(document) => Ok(document),
-        // Somebody has the lock: nothing matched, and a second document of this `_id` cannot be.
-        Err(error) if is_duplicate(&error) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn is_duplicate(error: &::mongodb::error::Error) -> bool {
-    const DUPLICATE_KEY: i32 = 11000;
-    match &*error.kind {
-        ErrorKind::Command(error) => error.code == DUPLICATE_KEY,
-        ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == DUPLICATE_KEY,
-        _ => false,
-    }
+        .await?;
+    let has_it = |document: &Document| {
+        let schema = document.get_document("jobferry_schema");
+        schema.is_ok_and(|schema| schema.get_object_id("lock").is_ok_and(|lock| lock == owner))
+    };
+    Ok(taken.filter(has_it))
 }
 
 async fn unlock(server: &Server, owner: ObjectId) -> Result<(), Fault> {
