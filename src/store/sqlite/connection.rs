@@ -1,12 +1,13 @@
 //! Opening the file, and preparing statements on it.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{CachedStatement, Connection, OpenFlags};
+use tempfile::{NamedTempFile, PersistError};
 
 use super::failure::Failure;
 use crate::store::StoreError;
@@ -23,20 +24,32 @@ pub(super) const MEMORY: &str = ":memory:";
 
 /// Creates the file (mode 0600) and its directory (mode 0700) where they are missing.
 ///
-/// An existing directory or file keeps its mode. SQLite gives its own files beside it the mode of the database.
-pub(super) fn create_file(path: &Path) -> Result<(), StoreError> {
+/// An existing directory or file keeps its mode. SQLite gives its own files beside it the mode of the database. The
+/// file appears under its name with the write-ahead log switched on: two programs that switch it on at the same time
+/// would refuse each other at once, without the wait that all other locks have.
+pub(super) fn create_file(path: &Path) -> Result<(), Failure> {
     let failed = |source| StoreError::File { path: path.to_owned(), source };
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    if path.exists() {
+        return Ok(());
     }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    let file = NamedTempFile::new_in(directory).map_err(failed)?;
+    write_ahead(&open(file.path())?)?;
+    match file.persist_noclobber(path) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed(error)),
+        Err(PersistError { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(PersistError { error, .. }) => Err(failed(error).into()),
     }
 }
 
-/// Returns a connection with its settings made; reads nothing of the file.
+/// Lets readers go on during a write. Kept in the file, so said once in its life.
+pub(super) fn write_ahead(connection: &Connection) -> Result<(), Failure> {
+    Ok(connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?)
+}
+
+/// Returns a connection with its settings made.
 pub(super) fn open(path: &Path) -> Result<Connection, Failure> {
     let connection = if path == Path::new(MEMORY) {
         Connection::open_in_memory()?

@@ -86,19 +86,23 @@ struct Readers {
 impl SqliteStore {
     /// Returns the store at the path, whose file and directory are created (modes 0600 and 0700) where missing.
     ///
-    /// Reads nothing: call [`super::Queue::migrate`] next, which costs one small read when the schema is up to date.
+    /// Writes nothing to a file that is there: call [`super::Queue::migrate`] next, which costs one small read when
+    /// the schema is up to date.
     pub fn open(settings: SqliteSettings) -> Result<Self, StoreError> {
         let place = settings.path.display().to_string();
-        let in_memory = place == connection::MEMORY;
-        if !in_memory {
-            connection::create_file(&settings.path)?;
-        }
-        let writer = connection::open(&settings.path)
-            .map_err(|failure: Failure| failure.into_error(&place, "open the file"))?;
-        let alone = in_memory || settings.dispatch == Dispatch::Inline;
+        let writer =
+            Self::connect(&settings).map_err(|failure| failure.into_error(&place, "open the file"))?;
+        let alone = in_memory(&settings) || settings.dispatch == Dispatch::Inline;
         let readers = (!alone).then(Readers::none_yet);
         let writer = Arc::new(AsyncMutex::new(writer));
         Ok(Self { shared: Arc::new(Shared { settings, place, writer, readers }) })
+    }
+
+    fn connect(settings: &SqliteSettings) -> Result<Connection, Failure> {
+        if !in_memory(settings) {
+            connection::create_file(&settings.path)?;
+        }
+        connection::open(&settings.path)
     }
 
     /// Returns the store as the three stores of a project.
@@ -171,6 +175,10 @@ impl SqliteStore {
     fn refused(&self, action: &'static str, source: super::Source) -> StoreError {
         StoreError::Refused { place: self.shared.place.clone(), action, source }
     }
+}
+
+fn in_memory(settings: &SqliteSettings) -> bool {
+    settings.path.as_os_str() == connection::MEMORY
 }
 
 impl Readers {

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::connection;
 use super::failure::Failure;
 
 /// One step of the schema, run once in its own transaction.
@@ -29,8 +30,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<Vec<u32>, Failure> 
         return Ok(Vec::new());
     }
     refuse_foreign(connection)?;
-    // Readers and one writer at the same time; kept in the file, so said once.
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    connection::write_ahead(connection)?;
     let mut ran = Vec::new();
     for migration in &MIGRATIONS {
         if run(connection, migration)? {

@@ -29,10 +29,12 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_760_000_000_000 + seconds * 1000)
 }
 
+fn settings(path: &Path, dispatch: Dispatch) -> SqliteSettings {
+    SqliteSettings { path: path.to_owned(), id_prefix: String::new(), dispatch, clock: Arc::new(Fixed) }
+}
+
 fn open(path: &Path, dispatch: Dispatch) -> SqliteStore {
-    let settings =
-        SqliteSettings { path: path.to_owned(), id_prefix: String::new(), dispatch, clock: Arc::new(Fixed) };
-    SqliteStore::open(settings).unwrap()
+    SqliteStore::open(settings(path, dispatch)).unwrap()
 }
 
 async fn in_memory() -> SqliteStore {

@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::model::query::{Detail, JobFilter, Page};
 use crate::store::{Queue as _, StoreError};
 
-use super::super::Dispatch;
-use super::{flow, job, open};
+use super::super::{Dispatch, SqliteStore};
+use super::{flow, job, open, settings};
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -56,7 +56,10 @@ async fn a_strange_file_is_refused() {
         .unwrap();
     for path in [foreign, text] {
         let before = std::fs::read(&path).unwrap();
-        let error = open(&path, Dispatch::Inline).migrate().await.unwrap_err();
+        let error = match SqliteStore::open(settings(&path, Dispatch::Inline)) {
+            Ok(store) => store.migrate().await.unwrap_err(),
+            Err(error) => error,
+        };
         assert!(matches!(error, StoreError::Unreadable { .. }), "{error:?}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
@@ -134,9 +137,9 @@ async fn a_damaged_file_is_told() {
     pragma(&store, "PRAGMA wal_checkpoint(TRUNCATE)").await;
     drop(store);
     let mut bytes = std::fs::read(&path).unwrap();
-    let middle = bytes.len() / 8;
-    bytes[middle..].fill(0xAA);
-    std::fs::write(&path, bytes).unwrap();
+    let behind_the_schema = bytes.len() / 2;
+    bytes[behind_the_schema..].fill(0xAA);
+    std::fs::write(&path, &bytes).unwrap();
     let store = open(&path, Dispatch::Inline);
     store.migrate().await.unwrap();
     let error = store.jobs(&JobFilter::default(), &Page::default(), Detail::Full).await.unwrap_err();

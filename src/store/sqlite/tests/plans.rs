@@ -166,8 +166,8 @@ fn is_fine(sql: &str, step: &str) -> bool {
         return narrow;
     }
     let Some(scanned) = step.strip_prefix("SCAN ") else { return true };
-    // A list from the caller.
-    let list = scanned.starts_with("json_each");
+    // A list from the caller; the held rows, all of which are wanted.
+    let list = scanned.starts_with("json_each") || scanned.ends_with("_locked");
     // A broad filter sorted by creation or number walks along the order and stops at the limit.
     let walk = ["jobs USING INDEX jobs_by_creation", "flows USING INDEX flows_by_creation", "jobs", "flows"];
     list || (sql.contains(" LIMIT ") && !narrow && walk.contains(&scanned))
