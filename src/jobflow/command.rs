@@ -381,7 +381,16 @@ fn limit_of(output: &Document) -> u64 {
 
 /// Returns the paths of the result files that are kept whole, each once.
 pub fn kept_files(job: &Document) -> Vec<String> {
-    let kept = |output: &&Document| output.get("kind").and_then(Bson::as_str) == Some("file");
+    paths_of(job, |kind| kind == "file")
+}
+
+/// Returns the paths of the result files whose content is looked into, each once. One file may be kept as well.
+pub fn searched_files(job: &Document) -> Vec<String> {
+    paths_of(job, |kind| kind != "file")
+}
+
+fn paths_of(job: &Document, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let kept = |output: &&Document| output.get_str("kind").is_ok_and(&wanted);
     let mut paths: Vec<String> = declared(job)
         .map(|(_, output)| output)
         .filter(kept)

@@ -1,0 +1,168 @@
+//! What all edges share: the stores, the clock, the right to act, the wake-ups and each host's health.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, Tripped};
+use super::lease::Right;
+use super::plan::{HostPlan, Plan};
+use crate::model::Timestamp;
+use crate::model::clock::Clock;
+use crate::store::{StoreError, Stores};
+use crate::transport::{Answer, Operation, TransportError};
+
+/// What all edges share.
+pub struct Act {
+    pub plan: Plan,
+    pub stores: Stores,
+    pub clock: Arc<dyn Clock>,
+    /// Who acts, for histories: `runner@host`.
+    pub by: String,
+    pub right: Right,
+    pub wake: Wake,
+    health: Mutex<BTreeMap<String, Breaker>>,
+    random: Mutex<StdRng>,
+}
+
+/// The hints by which a finished step wakes the next one. They carry no data.
+#[derive(Default)]
+pub struct Wake {
+    pub checkout: Notify,
+    pub complete: Notify,
+    /// Per host.
+    pub hosts: BTreeMap<String, HostWake>,
+}
+
+/// The hints of the steps on one host.
+#[derive(Default)]
+pub struct HostWake {
+    pub stage: Notify,
+    pub submit: Notify,
+    pub poll: Notify,
+    pub collect: Notify,
+}
+
+/// Why an edge could not do its work this time.
+#[derive(Debug, thiserror::Error)]
+pub enum Hindrance {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The host's breaker has taken note; it will be asked again later.
+    #[error("{0}")]
+    Host(#[from] TransportError),
+    /// The lease is in doubt: nothing is done until it is certain again.
+    #[error("this runner does not hold the lease")]
+    NoRight,
+}
+
+impl Act {
+    /// Returns the shared part of a runner over `plan`.
+    pub fn new(plan: Plan, stores: Stores, clock: Arc<dyn Clock>, by: String, random: StdRng) -> Self {
+        let hosts = plan.hosts.iter().map(|h| (h.transport.host().to_owned(), HostWake::default())).collect();
+        let wake = Wake { hosts, ..Wake::default() };
+        let (health, random) = (Mutex::default(), Mutex::new(random));
+        Self { plan, stores, clock, by, right: Right::default(), wake, health, random }
+    }
+
+    /// Returns the current time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Returns the time `after` from now.
+    pub fn later(&self, after: Duration) -> Timestamp {
+        let millis = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(self.now().timestamp_millis().saturating_add(millis))
+    }
+
+    /// Performs a batch on the host, in one round trip, and takes note of the host's health.
+    ///
+    /// Nothing is sent without the lease, and a round trip during which the lease is lost is cut: another runner may
+    /// act from then on. On an error nothing is known about the batch.
+    pub async fn perform(
+        &self,
+        host: &HostPlan,
+        batch: Vec<Operation>,
+        limit: Duration,
+    ) -> Result<Vec<Answer>, Hindrance> {
+        self.right.check()?;
+        let performed = tokio::select! {
+            performed = host.transport.perform(batch, limit) => performed,
+            () = self.right.lost() => return Err(Hindrance::NoRight),
+        };
+        match performed {
+            Ok(answers) => {
+                self.host_answered(host);
+                Ok(answers)
+            }
+            Err(error) => {
+                self.host_failed(host, &error);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Returns how long the host has to be left alone.
+    pub fn pause_left(&self, host: &HostPlan) -> Duration {
+        let now = Instant::now();
+        self.health().get(host.transport.host()).map_or(Duration::ZERO, |breaker| breaker.pause_left(now))
+    }
+
+    /// Returns each host's health.
+    pub fn healths(&self) -> BTreeMap<String, Breaker> {
+        self.health().clone()
+    }
+
+    fn host_answered(&self, host: &HostPlan) {
+        let name = host.transport.host();
+        let over = self.health().entry(name.to_owned()).or_default().answered(Instant::now());
+        if let Some(trouble) = over {
+            let seconds = trouble.since.elapsed().as_secs();
+            tracing::info!(host = name, outage_seconds = seconds, "host {name} answers again");
+        }
+    }
+
+    fn host_failed(&self, host: &HostPlan, error: &TransportError) {
+        let hint = match error {
+            TransportError::Connect { hint, .. } => hint.clone(),
+            TransportError::Lost { .. }
+            | TransportError::TimedOut { .. }
+            | TransportError::Garbled { .. } => None,
+        };
+        self.note_trouble(host, error.to_string(), hint);
+    }
+
+    /// Pauses the host for a reason that its answers gave, such as a full disk.
+    pub fn note_trouble(&self, host: &HostPlan, why: String, hint: Option<String>) {
+        let name = host.transport.host();
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut health = self.health();
+        let breaker = health.entry(name.to_owned()).or_default();
+        let message = why.clone();
+        match breaker.fault(Instant::now(), why, hint, &mut *random) {
+            Tripped::Newly => tracing::warn!(host = name, "host {name} is paused: {message}"),
+            Tripped::Again => tracing::debug!(host = name, "host {name} stays paused: {message}"),
+        }
+    }
+
+    fn health(&self) -> MutexGuard<'_, BTreeMap<String, Breaker>> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes one step on every host.
+    pub fn wake_hosts(&self, step: impl Fn(&HostWake) -> &Notify) {
+        for host in self.wake.hosts.values() {
+            step(host).notify_one();
+        }
+    }
+
+    /// Returns the hints of a host.
+    pub fn host_wake(&self, host: &HostPlan) -> Option<&HostWake> {
+        self.wake.hosts.get(host.transport.host())
+    }
+}

@@ -1,0 +1,249 @@
+//! CHECKED_OUT → UPLOADED: resolves every reference and writes one self-contained run directory per job.
+//!
+//! The directory appears whole or not at all. One that an earlier attempt ran in is moved aside first, so that
+//! nothing of it is read for the new one and no process of it can write into the new one; one that an interrupted
+//! upload of the same attempt left is replaced.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use super::act::{Act, Hindrance};
+use super::failure::{Fault, step_failed};
+use super::plan::{HostPlan, Worker};
+use super::reconcile::Found;
+use super::remote::{limit_of, make_directories, question};
+use crate::jobflow::reference::{self, ResolveError};
+use crate::model::job::JobRecord;
+use crate::model::query::Detail;
+use crate::model::state::{Event, State};
+use crate::store::{Change, Move, OutputDocument, StoreError, Work};
+use crate::transport::{
+    Answer, Content, Occupied, Operation, OperationError, OperationErrorKind, Put, PutFile,
+};
+use crate::worker::layout;
+
+/// Jobs per round trip: their documents are in memory together.
+const BATCH: u32 = 64;
+
+/// What the staging on one host remembers.
+#[derive(Default)]
+pub struct Memory {
+    /// Workers whose work directory was prepared by this process.
+    prepared: BTreeSet<String>,
+}
+
+/// One job on its way to its host.
+struct Staged<'a> {
+    job: &'a JobRecord,
+    run_dir: String,
+}
+
+/// Uploads checked-out jobs of the host, many in one round trip.
+pub async fn activate(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result<Found, Hindrance> {
+    let pause = act.pause_left(host);
+    if !pause.is_zero() {
+        return Ok(Found::Nothing { again_in: pause });
+    }
+    let work = Work {
+        states: vec![State::CheckedOut],
+        workers: host.worker_names(),
+        due: act.now(),
+        limit: BATCH,
+        detail: Detail::Full,
+    };
+    let jobs = act.stores.queue.work(&work).await?;
+    if jobs.is_empty() {
+        return Ok(Found::Nothing { again_in: act.plan.options.advance_every });
+    }
+    let outputs = parents_outputs(act, &jobs).await?;
+    let (staged, puts, mut moves) = build(act, host, &jobs, &outputs).await?;
+    moves.extend(upload(act, host, memory, &staged, puts).await?);
+    let uploaded = moves.iter().any(|one| one.event == Some(Event::Stage));
+    act.stores.queue.apply(&moves).await?;
+    if uploaded {
+        act.host_wake(host).iter().for_each(|wake| wake.submit.notify_one());
+        act.wake.checkout.notify_one();
+    }
+    if moves.is_empty() { Ok(Found::Nothing { again_in: act.pause_left(host) }) } else { Ok(Found::More) }
+}
+
+/// Returns the outputs that the jobs refer to, in one query.
+async fn parents_outputs(
+    act: &Act,
+    jobs: &[JobRecord],
+) -> Result<HashMap<String, OutputDocument>, StoreError> {
+    let uuids: BTreeSet<String> = jobs.iter().flat_map(|job| reference::references(&job.job)).collect();
+    if uuids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut found = act.stores.outputs.newest_outputs(&uuids.into_iter().collect::<Vec<_>>()).await?;
+    // References inside outputs: each round looks up what the last one has brought to light.
+    loop {
+        let inner: BTreeSet<String> =
+            found.values().flat_map(|output| reference::references_in(output.output())).collect();
+        let missing: Vec<String> = inner.into_iter().filter(|uuid| !found.contains_key(uuid)).collect();
+        let more = if missing.is_empty() {
+            HashMap::new()
+        } else {
+            act.stores.outputs.newest_outputs(&missing).await?
+        };
+        if more.is_empty() {
+            return Ok(found);
+        }
+        found.extend(more);
+    }
+}
+
+type Built<'a> = (Vec<Staged<'a>>, Vec<Put>, Vec<Move>);
+
+/// Returns the directories to be uploaded, and the moves of jobs that cannot be.
+async fn build<'a>(
+    act: &Act,
+    host: &HostPlan,
+    jobs: &'a [JobRecord],
+    outputs: &HashMap<String, OutputDocument>,
+) -> Result<Built<'a>, Hindrance> {
+    let (mut staged, mut puts, mut moves) = (Vec::new(), Vec::new(), Vec::new());
+    for job in jobs {
+        let Some(worker) = host.worker(&job.worker) else { continue };
+        match directory_of(act, worker, job, outputs).await? {
+            Ok(put) => {
+                staged.push(Staged { job, run_dir: put.directory.clone() });
+                puts.push(put);
+            }
+            Err(why) => moves.push(step_failed(act, job, Fault::Lasting(why))),
+        }
+    }
+    Ok((staged, puts, moves))
+}
+
+/// Returns the run directory of one job, or why it can never be made.
+async fn directory_of(
+    act: &Act,
+    worker: &Worker,
+    job: &JobRecord,
+    outputs: &HashMap<String, OutputDocument>,
+) -> Result<Result<Put, String>, Hindrance> {
+    let run_files = match resolved(job, outputs).map_err(|error| error.to_string()) {
+        Ok(resolved) => super::run_directory::files(act, worker, job, &resolved),
+        Err(why) => Err(why),
+    };
+    let run_dir = layout::run_directory(&worker.work_dir, &job.key).map_err(|error| error.to_string());
+    let (run_files, run_dir) = match (run_files, run_dir) {
+        (Ok(run_files), Ok(run_dir)) => (run_files, run_dir),
+        (Err(why), _) | (_, Err(why)) => return Ok(Err(why)),
+    };
+    let mut files = Vec::new();
+    for file in run_files {
+        let content = match file.content {
+            super::run_directory::RunContent::Bytes(bytes) => Content::Bytes(bytes),
+            super::run_directory::RunContent::Stored { sha256 } => match cached(act, &sha256).await {
+                Ok(path) => Content::Path(path),
+                Err(StoreError::NoSuchFile { .. }) => {
+                    return Ok(Err(format!("its file {} was never stored", file.path)));
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        files.push(PutFile { path: file.path, content, mode: file.mode });
+    }
+    let occupied = occupied(job, &run_dir);
+    Ok(Ok(Put { directory: run_dir, files, occupied }))
+}
+
+fn resolved(
+    job: &JobRecord,
+    outputs: &HashMap<String, OutputDocument>,
+) -> Result<bson::Document, ResolveError> {
+    let mut document = job.job.clone();
+    let lookup = |uuid: &str| outputs.get(uuid).map(OutputDocument::output);
+    reference::resolve(&mut document, &lookup, job.on_missing())?;
+    Ok(document)
+}
+
+fn occupied(job: &JobRecord, run_dir: &str) -> Occupied {
+    let marker = layout::INPUT.to_owned();
+    if job.remote.prerun_cleanup {
+        return Occupied::Replace { marker };
+    }
+    let to = format!("{run_dir}.attempt-{}", job.ferry.attempt.saturating_sub(1));
+    Occupied::MoveAside { if_exists: layout::START.to_owned(), to, marker }
+}
+
+/// Returns this machine's copy of a stored file, fetched once per process tree and kept by its hash.
+async fn cached(act: &Act, sha256: &str) -> Result<PathBuf, StoreError> {
+    let path = act.plan.options.tmp_dir.join("files").join(sha256);
+    if !path.exists() {
+        // Under its final name the file is always whole.
+        let part = path.with_extension("part");
+        act.stores.files.get_file(sha256, &part).await?;
+        std::fs::rename(&part, &path).map_err(|source| StoreError::File { path: path.clone(), source })?;
+    }
+    Ok(path)
+}
+
+/// Sends the directories and returns the move of each job whose directory was answered for.
+async fn upload(
+    act: &Act,
+    host: &HostPlan,
+    memory: &mut Memory,
+    staged: &[Staged<'_>],
+    puts: Vec<Put>,
+) -> Result<Vec<Move>, Hindrance> {
+    if puts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut batch: Vec<Operation> = Vec::new();
+    let fresh: Vec<&Worker> =
+        host.workers.iter().filter(|worker| !memory.prepared.contains(&worker.name)).collect();
+    let limit = limit_of(host);
+    if !fresh.is_empty() {
+        let spools: Vec<String> = fresh.iter().map(|worker| layout::spool(&worker.work_dir)).collect();
+        batch.push(question(make_directories(&spools), limit));
+    }
+    let skipped = batch.len();
+    batch.extend(puts.into_iter().map(Operation::Put));
+    let answers = act.perform(host, batch, limit).await?;
+    let prepared = answers
+        .first()
+        .is_none_or(|answer| skipped == 0 || matches!(answer, Answer::Ran(ran) if ran.exit_code == 0));
+    if prepared {
+        memory.prepared.extend(fresh.iter().map(|worker| worker.name.clone()));
+    }
+    let answers = answers.into_iter().skip(skipped);
+    Ok(staged.iter().zip(answers).filter_map(|(one, answer)| judge(act, host, one, answer)).collect())
+}
+
+fn judge(act: &Act, host: &HostPlan, staged: &Staged<'_>, answer: Answer) -> Option<Move> {
+    match answer {
+        Answer::Done => {
+            let changes = [Change::RunDir(staged.run_dir.clone()), Change::PrerunCleanup(false)];
+            Some(Move::step(staged.job, Event::Stage, act.now(), &act.by).with(changes))
+        }
+        Answer::Failed(error) => refused(act, host, staged, error),
+        Answer::Names(_) | Answer::Fetched(_) | Answer::Ran(_) => None,
+    }
+}
+
+/// A full disk or a missing right is the host's trouble and pauses it; anything else is the job's.
+fn refused(act: &Act, host: &HostPlan, staged: &Staged<'_>, error: OperationError) -> Option<Move> {
+    let why = format!("the run directory {} cannot be made: {}", staged.run_dir, error.message);
+    match error.kind {
+        OperationErrorKind::Storage => {
+            act.note_trouble(host, why, Some("make room in the work directory of the worker".to_owned()));
+            None
+        }
+        OperationErrorKind::Permission => {
+            act.note_trouble(
+                host,
+                why,
+                Some("give the account write access to the work directory".to_owned()),
+            );
+            None
+        }
+        OperationErrorKind::Refused => Some(step_failed(act, staged.job, Fault::Lasting(why))),
+        OperationErrorKind::Corrupted | OperationErrorKind::Other => {
+            Some(step_failed(act, staged.job, Fault::Passing(why)))
+        }
+    }
+}

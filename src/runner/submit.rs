@@ -1,0 +1,317 @@
+//! UPLOADED → SUBMITTED: hands scripts to the scheduler, many per round trip, each exactly once.
+//!
+//! The token of an attempt is in the store since its checkout, so a submission has a name before it has an id. The
+//! script that submits on the host keeps, in the run directory, a lock from before and the id from after the
+//! submission: sending it again answers the same id. Only where it died in between, or the scheduler's own answer
+//! was unclear, the token is looked up in the scheduler before a second try; and the start lock of the wrapper lets
+//! but one copy run, should there ever be two.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::act::{Act, Hindrance};
+use super::checkout::count;
+use super::failure::{Fault, step_failed};
+use super::plan::{HostPlan, Place, Worker};
+use super::reconcile::Found;
+use super::remote::{limit_of, printed, question};
+use crate::model::ids::Token;
+use crate::model::job::JobRecord;
+use crate::model::query::{Detail, JobFilter, Page};
+use crate::model::state::{Event, State};
+use crate::scheduler::{Scheduler, Submission};
+use crate::store::{Applied, Change, Move, Work};
+use crate::transport::Operation;
+use crate::worker::submission::{self, Mode, ToSubmit};
+
+/// Submissions per round trip: enough that a login shell's second hardly counts, few enough that the first job of a
+/// batch runs while the last is being submitted, and that a lost connection leaves few to be looked up.
+const BATCH: u32 = 64;
+
+/// How long a worker rests after its scheduler said "not now": the limits meant are freed by jobs that end.
+const COOL_DOWN: Duration = Duration::from_secs(30);
+
+/// How long an unclear submission is left to appear in the scheduler before it is tried again.
+const SETTLE_HERE: Duration = Duration::from_secs(2);
+const SETTLE_AWAY: Duration = Duration::from_secs(20);
+
+/// How soon an unclear submission is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the submission on one host remembers. Losing it costs a look-up, never a second copy.
+#[derive(Default)]
+pub struct Memory {
+    /// Since when a submission is unclear.
+    unclear: HashMap<Token, Instant>,
+    /// Submissions that the scheduler clearly did not take: the next try need not look them up.
+    refused: HashSet<Token>,
+    /// Workers whose scheduler said "not now", and until when they rest.
+    resting: HashMap<String, Instant>,
+}
+
+/// Submits what the workers of the host have room for.
+pub async fn activate(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result<Found, Hindrance> {
+    let pause = act.pause_left(host);
+    if !pause.is_zero() {
+        return Ok(Found::Nothing { again_in: pause });
+    }
+    memory.resting.retain(|_, until| *until > Instant::now());
+    let jobs = uploaded(act, host, memory).await?;
+    if jobs.is_empty() {
+        return Ok(Found::Nothing { again_in: act.plan.options.advance_every.min(memory.pause()) });
+    }
+    let moves = submit(act, host, memory, &jobs).await?;
+    let submitted = record(act, host, memory, &jobs, &moves).await?;
+    if submitted > 0 {
+        return Ok(Found::More);
+    }
+    Ok(Found::Nothing { again_in: LOOK_AGAIN })
+}
+
+impl Memory {
+    fn pause(&self) -> Duration {
+        let now = Instant::now();
+        let rest = self.resting.values().map(|until| until.saturating_duration_since(now)).min();
+        rest.unwrap_or(Duration::MAX).max(Duration::from_millis(1))
+    }
+}
+
+/// Returns uploaded jobs, at most as many per worker as fit under its limit.
+async fn uploaded(act: &Act, host: &HostPlan, memory: &Memory) -> Result<Vec<JobRecord>, Hindrance> {
+    let awake = host.workers.iter().filter(|worker| !memory.resting.contains_key(&worker.name));
+    let limited: Vec<&Worker> = awake.clone().filter(|worker| worker.max_jobs.is_some()).collect();
+    let load = if limited.is_empty() { BTreeMap::new() } else { act.stores.queue.load().await? };
+    let mut jobs = Vec::new();
+    let unlimited: Vec<String> = awake.filter(|w| w.max_jobs.is_none()).map(|w| w.name.clone()).collect();
+    let rooms = limited.iter().map(|worker| {
+        let ours = [worker.name.clone()];
+        let queued = count(&load, &ours, State::Submitted) + count(&load, &ours, State::Running);
+        let room = u64::from(worker.max_jobs.unwrap_or(u32::MAX)).saturating_sub(queued);
+        (ours.to_vec(), u32::try_from(room).unwrap_or(u32::MAX).min(BATCH))
+    });
+    for (workers, limit) in rooms.chain([(unlimited, BATCH)]) {
+        if limit == 0 || workers.is_empty() {
+            continue;
+        }
+        let (states, due, detail) = (vec![State::Uploaded], act.now(), Detail::Summary);
+        jobs.extend(act.stores.queue.work(&Work { states, workers, due, limit, detail }).await?);
+    }
+    Ok(jobs)
+}
+
+type Group<'a> = (Arc<dyn Scheduler>, Vec<&'a JobRecord>);
+
+fn by_scheduler<'a>(host: &HostPlan, jobs: impl IntoIterator<Item = &'a JobRecord>) -> Vec<Group<'a>> {
+    let mut groups: BTreeMap<&'static str, Group<'a>> = BTreeMap::new();
+    for job in jobs {
+        let Some(worker) = host.worker(&job.worker) else { continue };
+        let group = groups.entry(worker.scheduler.name());
+        group.or_insert_with(|| (Arc::clone(&worker.scheduler), Vec::new())).1.push(job);
+    }
+    groups.into_values().collect()
+}
+
+async fn submit(
+    act: &Act,
+    host: &HostPlan,
+    memory: &mut Memory,
+    jobs: &[JobRecord],
+) -> Result<Vec<Move>, Hindrance> {
+    let settled = look_up(act, host, memory, jobs).await?;
+    let to_submit = jobs.iter().filter(|job| match memory.unclear.get(&job.token()) {
+        None => true,
+        Some(_) => settled.get(&job.token()) == Some(&Whereabouts::Nowhere),
+    });
+    let groups = by_scheduler(host, to_submit);
+    let limit = limit_of(host);
+    let batch: Vec<Operation> = groups.iter().map(|group| order(group, memory, limit)).collect();
+    let mut moves: Vec<Move> =
+        jobs.iter().filter_map(|job| adopted(act, job, settled.get(&job.token())?)).collect();
+    if batch.is_empty() {
+        return Ok(moves);
+    }
+    // From here on, until an answer says otherwise, each of these may be in the queue.
+    let answers = match act.perform(host, batch, limit).await {
+        Ok(answers) => answers,
+        Err(hindrance) => return Err(hindrance),
+    };
+    for ((scheduler, jobs), answer) in groups.iter().zip(answers) {
+        let orders: Vec<ToSubmit> = jobs.iter().map(|job| order_of(job, memory)).collect();
+        let read = printed(&answer)
+            .map(|printed| submission::read_submissions(&printed, &orders, scheduler.as_ref()));
+        let Some(Ok(submissions)) = read else {
+            tracing::warn!(
+                host = host.transport.host(),
+                "no usable answer from {}; its submissions are looked up",
+                scheduler.name()
+            );
+            continue;
+        };
+        let results = jobs.iter().zip(submissions);
+        moves.extend(results.filter_map(|(job, submission)| judge(act, memory, job, submission)));
+    }
+    Ok(moves)
+}
+
+fn order(group: &Group<'_>, memory: &Memory, limit: Duration) -> Operation {
+    let orders: Vec<ToSubmit> = group.1.iter().map(|job| order_of(job, memory)).collect();
+    question(submission::submission(group.0.as_ref(), &orders), limit)
+}
+
+fn order_of(job: &JobRecord, memory: &Memory) -> ToSubmit {
+    let token = job.token();
+    let again = memory.unclear.contains_key(&token) || memory.refused.contains(&token);
+    let mode = if again { Mode::Again } else { Mode::First };
+    ToSubmit { mode, token, run_dir: job.run_dir.clone().unwrap_or_default() }
+}
+
+/// What a look-up says about an unclear submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Whereabouts {
+    Queued(String),
+    /// The scheduler answered, long enough after the submission, and does not know it.
+    Nowhere,
+}
+
+/// Asks the schedulers for the tokens of unclear submissions.
+async fn look_up(
+    act: &Act,
+    host: &HostPlan,
+    memory: &Memory,
+    jobs: &[JobRecord],
+) -> Result<HashMap<Token, Whereabouts>, Hindrance> {
+    let unclear = jobs.iter().filter(|job| memory.unclear.contains_key(&job.token()));
+    let groups = by_scheduler(host, unclear);
+    let tokens: Vec<Vec<Token>> =
+        groups.iter().map(|(_, jobs)| jobs.iter().map(|job| job.token()).collect()).collect();
+    if groups.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let limit = limit_of(host);
+    let asked =
+        groups.iter().zip(&tokens).map(|((scheduler, _), tokens)| question(scheduler.find(tokens), limit));
+    let answers = act.perform(host, asked.collect(), limit).await?;
+    let mut settled = HashMap::new();
+    for (((scheduler, _), tokens), answer) in groups.iter().zip(&tokens).zip(answers) {
+        let Some(Ok(found)) = printed(&answer).map(|printed| scheduler.read_find(&printed, tokens)) else {
+            continue;
+        };
+        for (token, ids) in tokens.iter().zip(found) {
+            let old_enough = memory.unclear.get(token).is_some_and(|since| since.elapsed() >= settle(host));
+            match ids.into_iter().next() {
+                Some(id) => drop(settled.insert(token.clone(), Whereabouts::Queued(id))),
+                None if old_enough => drop(settled.insert(token.clone(), Whereabouts::Nowhere)),
+                None => {}
+            }
+        }
+    }
+    Ok(settled)
+}
+
+fn settle(host: &HostPlan) -> Duration {
+    match host.place {
+        Place::Here => SETTLE_HERE,
+        Place::Away => SETTLE_AWAY,
+    }
+}
+
+fn adopted(act: &Act, job: &JobRecord, found: &Whereabouts) -> Option<Move> {
+    let Whereabouts::Queued(id) = found else { return None };
+    Some(accepted(act, job, id.clone()).because("found in the queue after an unclear submission"))
+}
+
+fn accepted(act: &Act, job: &JobRecord, id: String) -> Move {
+    let changes = [Change::ProcessId(Some(id)), Change::QueueState(Some("QUEUED".to_owned()))];
+    Move::step(job, Event::Submit, act.now(), &act.by).with(changes)
+}
+
+/// Returns the move that one scheduler's answer justifies; none while it is unclear.
+fn judge(act: &Act, memory: &mut Memory, job: &JobRecord, submission: Submission) -> Option<Move> {
+    match submission {
+        Submission::Accepted { id } => Some(accepted(act, job, id)),
+        Submission::Wait { why } => {
+            tracing::info!(job = job.db_id, worker = job.worker, "worker {} rests: {why}", job.worker);
+            memory.resting.insert(job.worker.clone(), Instant::now() + COOL_DOWN);
+            memory.unclear.remove(&job.token());
+            memory.refused.insert(job.token());
+            None
+        }
+        Submission::Refused { why } => Some(step_failed(act, job, Fault::Lasting(why))),
+        Submission::Unclear { why } => {
+            tracing::warn!(
+                job = job.db_id,
+                "the submission of job {} is unclear and will be looked up: {why}",
+                job.db_id
+            );
+            memory.unclear.entry(job.token()).or_insert_with(Instant::now);
+            None
+        }
+    }
+}
+
+/// Stores the moves and returns how many jobs were submitted; those that somebody stopped meanwhile are cancelled in
+/// the queue.
+async fn record(
+    act: &Act,
+    host: &HostPlan,
+    memory: &mut Memory,
+    jobs: &[JobRecord],
+    moves: &[Move],
+) -> Result<usize, Hindrance> {
+    if moves.is_empty() {
+        return Ok(0);
+    }
+    let applied = act.stores.queue.apply(moves).await?;
+    let (mut lost, mut submitted) = (Vec::new(), 0);
+    for (one, applied) in moves.iter().zip(applied) {
+        let token = Token::new(&one.key, one.attempt);
+        memory.unclear.remove(&token);
+        memory.refused.remove(&token);
+        let id = one.changes.iter().find_map(|change| match change {
+            Change::ProcessId(Some(id)) => Some(id.clone()),
+            _ => None,
+        });
+        let Some(id) = id else { continue };
+        match applied {
+            Applied::Done => submitted += 1,
+            Applied::Lost => lost.extend(jobs.iter().find(|job| job.key == one.key).map(|job| (job, id))),
+        }
+    }
+    if submitted > 0 {
+        act.host_wake(host).iter().for_each(|wake| wake.poll.notify_one());
+        act.wake.checkout.notify_one();
+    }
+    if !lost.is_empty() {
+        cancel(act, host, &lost).await?;
+    }
+    Ok(submitted)
+}
+
+/// Cancels jobs in the queue whose document somebody moved on while they were submitted.
+///
+/// A job that is merely locked stays in the queue: its submission is answered with the same id next time.
+async fn cancel(act: &Act, host: &HostPlan, lost: &[(&JobRecord, String)]) -> Result<(), Hindrance> {
+    let filter =
+        JobFilter { keys: lost.iter().map(|(job, _)| job.key.clone()).collect(), ..JobFilter::default() };
+    let page = Page { limit: None, ..Page::default() };
+    let now = act.stores.queue.jobs(&filter, &page, Detail::Summary).await?;
+    let only_locked =
+        |job: &JobRecord| now.iter().any(|n| n.token() == job.token() && n.state == State::Uploaded);
+    let lost: Vec<&(&JobRecord, String)> = lost.iter().filter(|(job, _)| !only_locked(job)).collect();
+    let groups = by_scheduler(host, lost.iter().map(|(job, _)| *job));
+    let limit = limit_of(host);
+    let batch = groups.iter().map(|(scheduler, jobs)| {
+        let of_group = lost.iter().filter(|(job, _)| jobs.iter().any(|other| other.key == job.key));
+        let ids: Vec<String> = of_group.map(|(_, id)| id.clone()).collect();
+        tracing::info!(
+            host = host.transport.host(),
+            "cancelling {} in the queue: stopped while being submitted",
+            ids.join(", ")
+        );
+        question(scheduler.cancel(&ids), limit)
+    });
+    act.perform(host, batch.collect(), limit).await.map(drop)
+}
