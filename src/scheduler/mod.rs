@@ -1,13 +1,14 @@
 //! What a batch system is asked, and what its words mean: text in, text out.
 //!
 //! A scheduler makes shell scripts and reads what they print. It starts no process and opens no socket; the runner
-//! sends its [`Question`]s through a transport. One file per batch system: [`shell`] and `slurm`.
+//! sends its [`Question`]s through a transport. One file per batch system: [`shell`] and [`slurm`].
 //!
 //! **Silence is not a result.** Reading an answer gives, per job, what the scheduler *said* ([`Observed::Seen`]), or
 //! that it answered and the job was not in it ([`Observed::Absent`]); an answer that is incomplete, cut, noise or an
 //! error is [`NoAnswer`] for all of them, and changes nothing anywhere.
 
 pub mod shell;
+pub mod slurm;
 
 use std::sync::Arc;
 
@@ -19,12 +20,13 @@ use crate::model::resources::Resources;
 pub fn by_name(name: &str) -> Option<Arc<dyn Scheduler>> {
     match name {
         "shell" => Some(Arc::new(shell::Shell)),
+        "slurm" => Some(Arc::new(slurm::Slurm)),
         _ => None,
     }
 }
 
 /// The names that [`by_name`] knows.
-pub const NAMES: &[&str] = &["shell"];
+pub const NAMES: &[&str] = &["shell", "slurm"];
 
 /// One batch system.
 pub trait Scheduler: Send + Sync {
