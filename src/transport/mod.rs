@@ -145,7 +145,7 @@ pub struct Command {
 /// What one operation came to.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// Put, Remove, RemoveTree: done.
+    /// [`Operation::Put`], [`Operation::Remove`] or [`Operation::RemoveTree`] is done.
     Done,
     Names(Vec<String>),
     Fetched(Vec<Fetched>),

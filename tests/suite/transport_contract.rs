@@ -1,17 +1,22 @@
 //! Every promise of the transport's documentation, held against each back end.
 
 mod files;
+mod link;
 mod scripts;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use jobferry::transport::local::LocalTransport;
+use jobferry::transport::ssh::{Shell, SshSettings, SshTransport};
 use jobferry::transport::{
     Answer, Command, CommandAnswer, Content, Destination, Fetch, FetchFile, Fetched, Occupied, Operation,
     OperationError, Part, Put, PutFile, Transport, TransportError,
 };
+
+use crate::services::address;
 
 /// Longer than anything here may take on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -21,12 +26,36 @@ const MARKER: &str = ".jobferry";
 /// A transport and a directory of its host that is seen from here too.
 struct Bench {
     transport: Box<dyn Transport>,
-    folder: tempfile::TempDir,
+    folders: Folders,
+}
+
+/// What a test leaves behind, removed after it.
+struct Folders {
+    work: tempfile::TempDir,
+    /// Where the sockets of SSH lie; without it the host is this machine and all is ours already.
+    control: Option<tempfile::TempDir>,
+}
+
+impl Folders {
+    /// Gives all that the test has made to the account it belongs to.
+    fn hand_over(&self) {
+        if self.control.is_none() {
+            return;
+        }
+        let parent = std::fs::metadata(self.work.path().parent().unwrap()).unwrap();
+        let mut open = vec![self.work.path().to_owned()];
+        while let Some(path) = open.pop() {
+            std::os::unix::fs::lchown(&path, Some(parent.uid()), Some(parent.gid())).unwrap();
+            if path.symlink_metadata().unwrap().is_dir() {
+                open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        }
+    }
 }
 
 impl Bench {
     fn path(&self, name: &str) -> String {
-        format!("{}/{name}", self.folder.path().to_str().unwrap())
+        format!("{}/{name}", self.folders.work.path().to_str().unwrap())
     }
 
     async fn perform(&self, batch: Vec<Operation>) -> Vec<Answer> {
@@ -54,7 +83,30 @@ impl Bench {
 }
 
 fn local() -> Bench {
-    Bench { transport: Box::new(LocalTransport::new()), folder: tempfile::tempdir().unwrap() }
+    let folders = Folders { work: tempfile::tempdir().unwrap(), control: None };
+    Bench { transport: Box::new(LocalTransport::new()), folders }
+}
+
+/// The test cluster, by the variables of `tests/services/up`; nothing without them.
+fn cluster(test: &str) -> Option<(SshSettings, Folders)> {
+    let config_file = address(test, "JF_TEST_SSH_CONFIG")?;
+    let work = address(test, "JF_TEST_SSH_WORK_DIR")?;
+    let control = tempfile::tempdir().unwrap();
+    let work = tempfile::tempdir_in(work).unwrap();
+    let settings = SshSettings {
+        config_file: Some(config_file.into()),
+        control_directory: control.path().to_owned(),
+        shell: Shell::Plain,
+        ..SshSettings::new(address(test, "JF_TEST_SSH_ALIAS")?)
+    };
+    let folders = Folders { work, control: Some(control) };
+    folders.hand_over();
+    Some((settings, folders))
+}
+
+fn over_ssh(test: &str) -> Option<Bench> {
+    let (settings, folders) = cluster(test)?;
+    Some(Bench { transport: Box::new(SshTransport::new(settings)), folders })
 }
 
 fn put(directory: String, files: &[(&str, &[u8])]) -> Operation {
@@ -127,6 +179,17 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $name() {
                 super::$module::$name(&super::local()).await;
+            })+
+        }
+
+        mod on_ssh {
+            $(#[tokio::test]
+            async fn $name() {
+                let Some(bench) = super::over_ssh(concat!("transport_contract::on_ssh::", stringify!($name))) else {
+                    return;
+                };
+                super::$module::$name(&bench).await;
+                bench.transport.close().await;
             })+
         }
     };

@@ -1,7 +1,7 @@
 //! Operations on files, by system calls.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -253,6 +253,8 @@ fn resolve(directory: &Path, path: &Path) -> Result<Option<PathBuf>, OperationEr
     let real = |path: &Path| match path.canonicalize() {
         Ok(real) => Ok(Some(real)),
         Err(error) if is_missing(&error) => Ok(None),
+        // A link to where nothing may be seen leads out.
+        Err(_) if path.is_symlink() => Ok(None),
         Err(error) => Err(OperationError::of("look at", path, &error)),
     };
     let (Some(root), Some(path)) = (real(directory)?, real(path)?) else { return Ok(None) };

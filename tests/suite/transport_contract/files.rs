@@ -23,7 +23,7 @@ pub(super) async fn what_was_put_is_fetched(bench: &Bench) {
     }
     let Fetched::File { sha256, .. } = &back[0] else { panic!() };
     assert_eq!(sha256, "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b");
-    assert_eq!(tree(bench.folder.path()).len(), 3, "nothing temporary is left");
+    assert_eq!(tree(bench.folders.work.path()).len(), 3, "nothing temporary is left");
 }
 
 fn names() -> impl Strategy<Value = String> {
@@ -90,7 +90,7 @@ pub(super) async fn many_directories_are_one_round_trip(bench: &Bench) {
         .map(|index| Operation::RemoveTree { directory: directory(index), marker: MARKER.into() })
         .collect();
     assert!(bench.perform(trees).await.iter().all(|answer| *answer == Answer::Done));
-    assert_eq!(tree(bench.folder.path()).len(), 0);
+    assert_eq!(tree(bench.folders.work.path()).len(), 0);
     assert_eq!(bench.transport.round_trips() - before, 3);
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn a_marked_directory_is_replaced(bench: &Bench) {
     let empty = put(bench.path("empty"), &[]);
     let answers = bench.perform(vec![first, second.clone(), second, empty.clone(), empty]).await;
     assert!(answers.iter().all(|answer| *answer == Answer::Done), "{answers:?}");
-    let names: Vec<String> = tree(bench.folder.path()).into_keys().collect();
+    let names: Vec<String> = tree(bench.folders.work.path()).into_keys().collect();
     assert_eq!(names, ["job/.jobferry", "job/new"]);
     assert_eq!(std::fs::read_dir(bench.path("empty")).unwrap().count(), 0);
 }
@@ -110,6 +110,7 @@ pub(super) async fn an_unmarked_directory_is_left_alone(bench: &Bench) {
     std::fs::write(bench.path("home/thesis"), "x").unwrap();
     std::fs::write(bench.path("file"), "x").unwrap();
     symlink(bench.path("home"), bench.path("link")).unwrap();
+    bench.folders.hand_over();
     for name in ["home", "file", "link"] {
         for operation in [
             put(bench.path(name), &[(MARKER, b"")]),
@@ -124,7 +125,7 @@ pub(super) async fn an_unmarked_directory_is_left_alone(bench: &Bench) {
     std::fs::write(bench.path("home/.jobferry"), "").unwrap();
     let error = failure(bench.one(put(bench.path("link"), &[(MARKER, b"")])).await);
     assert_eq!(error.kind, OperationErrorKind::Refused);
-    let names: Vec<String> = tree(bench.folder.path()).into_keys().collect();
+    let names: Vec<String> = tree(bench.folders.work.path()).into_keys().collect();
     assert!(names.contains(&"home/thesis".to_owned()), "{names:?}");
     assert!(!names.iter().any(|name| name.contains("jobferry-")), "nothing temporary is left: {names:?}");
 }
@@ -156,8 +157,9 @@ pub(super) async fn what_a_killed_put_left_is_replaced(bench: &Bench) {
     std::fs::create_dir_all(bench.path(&format!("{staging}/half"))).unwrap();
     std::fs::write(bench.path(&format!("{staging}/half/written")), "x").unwrap();
     std::fs::write(bench.path(&format!("{staging}/a")), "half").unwrap();
+    bench.folders.hand_over();
     assert_eq!(bench.one(put(bench.path("job"), &[("a", b"whole")])).await, Answer::Done);
-    let files = tree(bench.folder.path());
+    let files = tree(bench.folders.work.path());
     assert_eq!(files.into_iter().collect::<Vec<_>>(), [("job/a".to_owned(), b"whole".to_vec())]);
 }
 
@@ -215,7 +217,7 @@ pub(super) async fn an_unreadable_file_of_this_machine_fails_its_put_alone(bench
     let error = failure(answers[1].clone());
     assert_eq!(error.kind, OperationErrorKind::Refused);
     assert!(error.message.contains("/nowhere/at all"), "{error}");
-    assert_eq!(tree(bench.folder.path()).len(), 2);
+    assert_eq!(tree(bench.folders.work.path()).len(), 2);
 }
 
 pub(super) async fn paths_that_lead_out_are_refused(bench: &Bench) {
@@ -233,7 +235,7 @@ pub(super) async fn paths_that_lead_out_are_refused(bench: &Bench) {
     for (index, answer) in bench.perform(batch).await.into_iter().enumerate() {
         assert_eq!(failure(answer).kind, OperationErrorKind::Refused, "operation {index}");
     }
-    assert_eq!(tree(bench.folder.path()).len(), 0);
+    assert_eq!(tree(bench.folders.work.path()).len(), 0);
 }
 
 pub(super) async fn what_cannot_be_fetched_is_said_for_each_file(bench: &Bench) {
@@ -299,6 +301,7 @@ pub(super) async fn what_cannot_be_fetched_is_said_for_each_file(bench: &Bench) 
 pub(super) async fn a_tail_is_the_end(bench: &Bench) {
     std::fs::create_dir(bench.path("job")).unwrap();
     std::fs::write(bench.path("job/out"), "0123456789").unwrap();
+    bench.folders.hand_over();
     let tail = |most| FetchFile { path: "out".into(), limit_bytes: 1, part: Part::Tail(most) };
     let missing = FetchFile { path: "none".into(), limit_bytes: 1, part: Part::Tail(3) };
     let files = vec![tail(4), tail(100), tail(0), missing];
@@ -347,7 +350,7 @@ pub(super) async fn files_are_removed(bench: &Bench) {
     let answers = bench.perform(vec![remove(&["a", "none", "no/ne", "-b c"]), remove(&["keep"])]).await;
     assert_eq!(answers[0], Answer::Done);
     assert!(matches!(answers[1], Answer::Failed(_)), "a directory is no file");
-    assert_eq!(tree(bench.folder.path()).into_keys().collect::<Vec<_>>(), ["job/keep/x"]);
+    assert_eq!(tree(bench.folders.work.path()).into_keys().collect::<Vec<_>>(), ["job/keep/x"]);
 }
 
 pub(super) async fn a_tree_is_removed_by_its_marker(bench: &Bench) {
@@ -355,10 +358,11 @@ pub(super) async fn a_tree_is_removed_by_its_marker(bench: &Bench) {
     std::fs::write(outside.path().join("keep"), "").unwrap();
     bench.one(put(bench.path("job"), &[(MARKER, b""), ("a/b", b"")])).await;
     symlink(outside.path(), bench.path("job/link")).unwrap();
+    bench.folders.hand_over();
     let remove = || Operation::RemoveTree { directory: bench.path("job"), marker: MARKER.into() };
     let answers = bench.perform(vec![remove(), remove()]).await;
     assert_eq!(answers, [Answer::Done, Answer::Done], "gone, and gone already");
-    assert_eq!(std::fs::read_dir(bench.folder.path()).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(bench.folders.work.path()).unwrap().count(), 0);
     assert!(outside.path().join("keep").exists(), "links are not followed");
 }
 
