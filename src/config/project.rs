@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use super::raw::RawSettings;
 use super::store::{JobStoreConfig, QueueConfig};
 use super::worker::Worker;
+use crate::flowfile::fault::hint_for;
 
 /// One project: where its jobs are kept, and the workers that can run them.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +49,49 @@ impl Project {
     /// Returns the worker of that name.
     pub fn worker(&self, name: &str) -> Option<&Worker> {
         self.workers.get(name)
+    }
+
+    /// Returns the worker that a user named, or what may have been meant.
+    pub fn chosen_worker(&self, name: &str) -> Result<&Worker, UnknownName> {
+        self.workers.get(name).ok_or_else(|| UnknownName::new("worker", name, self.workers.keys(), self))
+    }
+
+    /// Returns the entry of `exec_config` of that name.
+    pub fn execution_config(&self, name: &str) -> Result<&ExecutionConfig, UnknownName> {
+        let names = self.exec_config.keys();
+        self.exec_config.get(name).ok_or_else(|| UnknownName::new("exec_config", name, names, self))
+    }
+
+    /// Returns the output store of that name.
+    pub fn optional_jobstore(&self, name: &str) -> Result<&JobStoreConfig, UnknownName> {
+        let names = self.optional_jobstores.keys();
+        self.optional_jobstores
+            .get(name)
+            .ok_or_else(|| UnknownName::new("optional job store", name, names, self))
+    }
+}
+
+/// A name that a job or an option gives and the project does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the project `{project}` has no {what} `{name}`")]
+pub struct UnknownName {
+    what: &'static str,
+    name: String,
+    project: String,
+    /// What may have been meant.
+    pub hint: Option<String>,
+}
+
+impl UnknownName {
+    fn new<'known>(
+        what: &'static str,
+        name: &str,
+        known: impl Iterator<Item = &'known String>,
+        project: &Project,
+    ) -> Self {
+        let known: Vec<&str> = known.map(String::as_str).collect();
+        let hint = hint_for(name, &known).or_else(|| Some(format!("add it to {}", project.file.display())));
+        Self { what, name: name.to_owned(), project: project.name.clone(), hint }
     }
 }
 
@@ -98,7 +142,7 @@ pub struct RunnerOptions {
     pub lock_timeout: Option<Duration>,
     /// Whether files fetched from a worker are removed once they are in the store.
     pub delete_tmp_folder: bool,
-    /// How often a step of one job is tried before the job becomes REMOTE_ERROR.
+    /// How often a step of one job is tried before the job becomes `REMOTE_ERROR`.
     pub max_step_attempts: u32,
     /// The wait after the first, second, … failed try; the last one repeats. Never empty.
     pub delta_retry: Vec<Duration>,

@@ -15,6 +15,11 @@ impl RawSettings {
         &self.0
     }
 
+    /// Returns the settings themselves, which are printable from then on.
+    pub fn into_document(self) -> Document {
+        self.0
+    }
+
     /// Returns one setting.
     pub fn get(&self, key: &str) -> Option<&Bson> {
         self.0.get(key)

@@ -52,9 +52,9 @@ pub enum WorkerKind {
     /// This machine (`local`).
     Local,
     /// One SSH host (`remote`).
-    Remote(Connection),
+    Remote(Box<Connection>),
     /// Commands on one SSH host, files over another (`separated_transfer`).
-    SeparatedTransfer { commands: Connection, transfer: Connection },
+    SeparatedTransfer { commands: Box<Connection>, transfer: Box<Connection> },
 }
 
 impl WorkerKind {
@@ -97,10 +97,34 @@ pub struct Connection {
     pub ssh_config_file: Option<PathBuf>,
 }
 
-/// The host a connection goes through (ProxyJump). Gateways nest.
+impl Connection {
+    /// Returns a connection that sets nothing; its host is empty.
+    pub(super) fn bare() -> Self {
+        Self {
+            host: String::new(),
+            user: None,
+            port: None,
+            password: None,
+            key_filename: Vec::new(),
+            passphrase: None,
+            gateway: None,
+            forward_agent: false,
+            connect_timeout: None,
+            connect_kwargs: None,
+            inline_ssh_env: None,
+            keepalive: None,
+            shell_cmd: None,
+            login_shell: false,
+            interactive_login: false,
+            ssh_config_file: None,
+        }
+    }
+}
+
+/// The host a connection goes through (`ProxyJump`). Gateways nest.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Gateway {
-    /// As written in the file: a name of the SSH configuration, `user@host:port`, or a ProxyCommand.
+    /// As written in the file: a name of the SSH configuration, `user@host:port`, or a `ProxyCommand`.
     Name(String),
     Connection(Box<Connection>),
 }
