@@ -87,7 +87,7 @@ pub fn derive(members: &[Member]) -> FlowState {
 /// Returns the state of the flow whose members are in the states `present`, its leaves in the states `leaves`.
 ///
 /// First match wins (jobflow-remote 1.0, `FlowState.from_jobs_states`): all WAITING; all WAITING or READY; all
-/// leaves COMPLETED; any FAILED; any stopped; any PAUSED; else RUNNING. A REMOTE_ERROR alone leaves a flow RUNNING.
+/// leaves COMPLETED; any FAILED; any stopped; any PAUSED; else RUNNING. A `REMOTE_ERROR` alone leaves a flow RUNNING.
 pub fn from_states(present: &BTreeSet<State>, leaves: &BTreeSet<State>) -> FlowState {
     let all = |wanted: &[State]| present.iter().all(|state| wanted.contains(state));
     let any = |wanted: &[State]| present.iter().any(|state| wanted.contains(state));

@@ -18,6 +18,7 @@ mod outputs;
 mod queries;
 mod repair;
 mod schema;
+mod sequences;
 mod sqlite;
 
 use std::any::Any;

@@ -37,7 +37,7 @@ impl From<StoreError> for Failure {
 
 impl Failure {
     /// Returns the failure of a document or word that cannot be understood.
-    pub(super) fn unreadable(what: impl Into<String>, why: impl ToString) -> Self {
+    pub(super) fn unreadable(what: impl Into<String>, why: &dyn std::fmt::Display) -> Self {
         Self::Unreadable { what: what.into(), why: why.to_string() }
     }
 

@@ -27,7 +27,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 const BATCH_BYTES: usize = 8 << 20;
 
 /// An upload that began longer ago than this has nobody working on it any more.
-const ABANDONED_AFTER: Duration = Duration::from_hours(24);
+const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 const STORE: &str = "store files";
 
@@ -123,7 +123,7 @@ fn write_batch(connection: &Connection, batch: &[Piece]) -> Result<(), Failure> 
             }
             // Another process may have stored the same file in the meantime.
             Piece::End { file, sha256, .. } if find(connection, sha256)?.is_some() => {
-                forget(connection, *file)?
+                forget(connection, *file)?;
             }
             Piece::End { file, sha256, size_bytes } => {
                 let sql = "UPDATE files SET sha256 = ?2, size_bytes = ?3 WHERE id = ?1";
@@ -220,7 +220,7 @@ impl OpenFile {
         let found = hexadecimal(&self.hash.finalize());
         if found != self.sha256 {
             let why = format!("it has the SHA-256 {found}, not {} as announced", self.sha256);
-            return Err(Failure::unreadable(format!("the file {}", self.place.display()), why));
+            return Err(Failure::unreadable(format!("the file {}", self.place.display()), &why));
         }
         Ok(Piece::End { file: self.id, sha256: self.sha256, size_bytes: self.size_bytes })
     }
@@ -236,14 +236,14 @@ fn get(connection: &Connection, sha256: &str, path: &Path) -> Result<(), Failure
         prepared(connection, "SELECT content FROM file_chunks WHERE file = ?1 ORDER BY position")?;
     let mut rows = statement.query([id])?;
     while let Some(row) = rows.next()? {
-        let content = row.get_ref(0)?.as_blob().map_err(|error| Failure::unreadable("a chunk", error))?;
+        let content = row.get_ref(0)?.as_blob().map_err(|error| Failure::unreadable("a chunk", &error))?;
         hash.update(content);
         file.write_all(content).map_err(|source| at(path, source))?;
     }
     let found = hexadecimal(&hash.finalize());
     if found != sha256 {
         let why = format!("its content has the SHA-256 {found}");
-        return Err(Failure::unreadable(format!("the file {sha256}"), why));
+        return Err(Failure::unreadable(format!("the file {sha256}"), &why));
     }
     Ok(())
 }

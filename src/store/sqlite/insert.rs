@@ -88,7 +88,7 @@ fn duplicate(error: rusqlite::Error, uuid: &str) -> Failure {
 
 /// Returns the first of `count` numbers that nobody else gets.
 fn take_numbers(connection: &Connection, count: usize) -> Result<i64, Failure> {
-    let count = i64::try_from(count).map_err(|error| Failure::unreadable("the number of jobs", error))?;
+    let count = i64::try_from(count).map_err(|error| Failure::unreadable("the number of jobs", &error))?;
     let mut statement =
         prepared(connection, "UPDATE counters SET next = next + ?1 WHERE name = 'job' RETURNING next - ?1")?;
     Ok(statement.query_row([count], |row| row.get(0))?)

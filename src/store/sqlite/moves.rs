@@ -115,7 +115,7 @@ fn update(connection: &Connection, number: i64, moves: i64, set: &Document) -> R
     let mut values = vec![Value::Integer(number), Value::Integer(moves)];
     for (path, value) in set {
         values.push(column_value(value.clone())?);
-        sql.push_str(&format!(", {} = ?{}", column(path)?, values.len()));
+        sql.extend([", ", column(path)?, " = ?", &values.len().to_string()]);
     }
     sql.push_str(" WHERE number = ?1");
     prepared(connection, &sql)?.execute(params_from_iter(values))?;
@@ -144,7 +144,7 @@ fn column(path: &str) -> Result<&'static str, Failure> {
         "jobferry.attempt" => "attempt",
         "jobferry.outcome" => "outcome",
         "jobferry.retries_used" => "retries_used",
-        other => return Err(Failure::unreadable("a change", format!("the field {other} has no column"))),
+        other => return Err(Failure::unreadable("a change", &format!("the field {other} has no column"))),
     })
 }
 

@@ -134,7 +134,7 @@ impl Queue for SqliteStore {
 }
 
 fn state_of(name: &str) -> Result<State, Failure> {
-    name.parse().map_err(|error| Failure::unreadable("a job's state", error))
+    name.parse().map_err(|error| Failure::unreadable("a job's state", &error))
 }
 
 /// Returns the most urgent jobs of all states and workers asked for: each pair gives its own, in order.

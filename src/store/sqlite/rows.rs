@@ -1,6 +1,5 @@
 //! Rows and records: columns read in order, documents from BSON.
 
-use std::collections::HashSet;
 use std::str::FromStr;
 
 use bson::{Bson, Document, doc};
@@ -35,7 +34,7 @@ impl<'r, 's> Columns<'r, 's> {
 
     pub(super) fn parsed<T: FromStr>(&mut self) -> Result<T, Failure>
     where
-        T::Err: ToString,
+        T::Err: std::fmt::Display,
     {
         parse(&self.take::<String>()?)
     }
@@ -46,7 +45,7 @@ impl<'r, 's> Columns<'r, 's> {
 
     pub(super) fn optional_parsed<T: FromStr>(&mut self) -> Result<Option<T>, Failure>
     where
-        T::Err: ToString,
+        T::Err: std::fmt::Display,
     {
         self.take::<Option<String>>()?.map(|text| parse(&text)).transpose()
     }
@@ -58,7 +57,7 @@ impl<'r, 's> Columns<'r, 's> {
     fn optional_document(&mut self) -> Result<Option<Document>, Failure> {
         let value = self.row.get_ref(self.next)?;
         self.next += 1;
-        let bytes = value.as_blob_or_null().map_err(|error| Failure::unreadable("a document", error))?;
+        let bytes = value.as_blob_or_null().map_err(|error| Failure::unreadable("a document", &error))?;
         bytes.map(decode).transpose()
     }
 
@@ -75,21 +74,21 @@ impl<'r, 's> Columns<'r, 's> {
 
 fn parse<T: FromStr>(text: &str) -> Result<T, Failure>
 where
-    T::Err: ToString,
+    T::Err: std::fmt::Display,
 {
-    text.parse().map_err(|error: T::Err| Failure::unreadable("a row", error))
+    text.parse().map_err(|error: T::Err| Failure::unreadable("a row", &error))
 }
 
 /// Returns the document's BSON.
 pub(super) fn encode(document: &Document) -> Result<Vec<u8>, Failure> {
-    document.to_vec().map_err(|error| Failure::unreadable("a document to be stored", error))
+    document.to_vec().map_err(|error| Failure::unreadable("a document to be stored", &error))
 }
 
 fn decode(bytes: &[u8]) -> Result<Document, Failure> {
-    Document::from_reader(bytes).map_err(|error| Failure::unreadable("a stored document", error))
+    Document::from_reader(bytes).map_err(|error| Failure::unreadable("a stored document", &error))
 }
 
-/// Returns an exec_config as it is stored: in a document, because it may be a text or a document.
+/// Returns an `exec_config` as it is stored: in a document, because it may be a text or a document.
 pub(super) fn wrap(exec_config: &Bson) -> Document {
     doc! {"value": exec_config.clone()}
 }
@@ -106,7 +105,7 @@ pub(super) fn column_value(value: Bson) -> Result<Value, Failure> {
         Bson::Document(document) => Ok(Value::Blob(encode(&document)?)),
         other => Err(Failure::unreadable(
             "a field to be stored",
-            format!("{:?} has no column", other.element_type()),
+            &format!("{:?} has no column", other.element_type()),
         )),
     }
 }
@@ -196,7 +195,7 @@ fn remote(columns: &mut Columns<'_, '_>) -> Result<Remote, Failure> {
 fn ferry(columns: &mut Columns<'_, '_>) -> Result<Ferry, Failure> {
     let attempt = columns.take()?;
     let outcome = columns.optional_document()?.map(codec::read_outcome).transpose();
-    let outcome = outcome.map_err(|error| Failure::unreadable("an outcome", error))?;
+    let outcome = outcome.map_err(|error| Failure::unreadable("an outcome", &error))?;
     let retries_used = columns.take()?;
     Ok(Ferry { attempt, outcome, retries_used, settling: false, history: Vec::new() })
 }
@@ -260,27 +259,51 @@ fn flow(connection: &Connection, id: i64) -> Result<FlowRecord, Failure> {
     Ok(flow)
 }
 
-/// Fills in the members, in the order of their numbers, which is that of submission.
+/// Fills in the members, in the order of their numbers, which is that of submission. One row per parent of a
+/// member, and one for a member without.
 fn add_members(connection: &Connection, id: i64, flow: &mut FlowRecord) -> Result<(), Failure> {
     let mut statement = prepared(
         connection,
-        "SELECT number, prefix || number, uuid, idx FROM jobs WHERE flow = ?1 ORDER BY number",
+        "SELECT j.number, j.prefix || j.number, j.uuid, j.idx, p.parent
+           FROM jobs j LEFT JOIN job_parents p ON p.child = j.number
+          WHERE j.flow = ?1 ORDER BY j.number, p.position",
     )?;
     let mut rows = statement.query([id])?;
-    let mut seen = HashSet::new();
+    let mut member = Member::default();
     while let Some(row) = rows.next()? {
         let mut columns = Columns::of(row);
         let number = columns.take()?;
-        let member =
-            FlowId { db_id: columns.take()?, key: JobKey { uuid: columns.take()?, index: columns.take()? } };
-        let indexes = flow.parents.entry(member.key.uuid.clone()).or_insert_with(|| Document::new().into());
-        if let Bson::Document(indexes) = indexes {
-            indexes.insert(member.key.index.to_string(), parents(connection, number)?);
+        if number != member.number {
+            std::mem::take(&mut member).add_to(flow);
+            let db_id = columns.take()?;
+            let key = JobKey { uuid: columns.take()?, index: columns.take()? };
+            member = Member { number, id: Some(FlowId { db_id, key }), parents: Vec::new() };
         }
-        if seen.insert(member.key.uuid.clone()) {
-            flow.jobs.push(member.key.uuid.clone());
-        }
-        flow.ids.push(member);
+        member.parents.extend(row.get::<_, Option<String>>(4)?);
     }
+    member.add_to(flow);
     Ok(())
+}
+
+/// A member of a flow whose rows are being read.
+#[derive(Default)]
+struct Member {
+    /// Numbers of jobs begin at 1.
+    number: i64,
+    id: Option<FlowId>,
+    parents: Vec<String>,
+}
+
+impl Member {
+    fn add_to(self, flow: &mut FlowRecord) {
+        let Some(id) = self.id else { return };
+        if !flow.parents.contains_key(&id.key.uuid) {
+            flow.parents.insert(id.key.uuid.clone(), Document::new());
+            flow.jobs.push(id.key.uuid.clone());
+        }
+        if let Some(Bson::Document(indexes)) = flow.parents.get_mut(&id.key.uuid) {
+            indexes.insert(id.key.index.to_string(), self.parents);
+        }
+        flow.ids.push(id);
+    }
 }

@@ -62,7 +62,7 @@ pub(super) fn of_jobs(filter: &JobFilter) -> Selection {
     selection
         .one_of(&filter.flows, "SELECT job FROM job_hosts WHERE host IN (SELECT value FROM json_each(?))");
     selection.one_of(
-        &filter.process_id.as_slice(),
+        filter.process_id.as_slice(),
         "SELECT number FROM jobs WHERE process_id IN (SELECT value FROM json_each(?))",
     );
     selection.named(filter.name.as_deref());

@@ -142,7 +142,7 @@ fn states(connection: &Connection, flow: i64, part: Part) -> Result<BTreeSet<Sta
     let mut states = BTreeSet::new();
     let mut last = String::new();
     while let Some(name) = optional_text(connection, NEXT, params![flow, part as i64, last])? {
-        states.insert(name.parse().map_err(|error| Failure::unreadable("a job's state", error))?);
+        states.insert(name.parse().map_err(|error| Failure::unreadable("a job's state", &error))?);
         last = name;
     }
     Ok(states)

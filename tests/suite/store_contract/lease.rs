@@ -9,7 +9,7 @@ use jobferry::store::{Holder, LeaseAnswer, LeaseClaim, Standing};
 use super::Bench;
 use super::making::at;
 
-const LONG: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_secs(60);
 
 fn claim(owner: &str, duration: Duration) -> LeaseClaim {
     let holder = Holder {

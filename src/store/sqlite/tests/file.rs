@@ -78,7 +78,7 @@ async fn a_newer_schema_is_left_alone() {
 }
 
 /// Runs a pragma on the connection that writes.
-async fn pragma(store: &super::SqliteStore, sql: &'static str) {
+async fn pragma(store: &SqliteStore, sql: &'static str) {
     store.on_writer("set up a test", move |connection| Ok(connection.execute_batch(sql)?)).await.unwrap();
 }
 
