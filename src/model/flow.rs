@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::state::State;
 
-/// Where a flow is, derived from its jobs by [`derive`].
+/// Where a flow is, derived from its jobs by [`derive()`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FlowState {
     Waiting,

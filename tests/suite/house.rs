@@ -261,7 +261,7 @@ fn first_names(group: &str) -> Vec<String> {
             }
             _ if letter.is_whitespace() => {}
             _ if in_first_name && (letter.is_alphanumeric() || letter == '_') => {
-                names.last_mut().expect("it is never empty").push(letter)
+                names.last_mut().expect("it is never empty").push(letter);
             }
             _ => in_first_name = false,
         }

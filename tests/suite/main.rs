@@ -1,4 +1,12 @@
 //! The integration suite: one module per subject, one binary.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in the functions that tests share, and says on stderr what it leaves out"
+)]
 
 mod house;
 mod services;

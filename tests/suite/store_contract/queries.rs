@@ -36,7 +36,7 @@ async fn check(bench: &Bench, table: &[(JobFilter, &[&str])]) {
     }
 }
 
-/// aa1 COMPLETED, aa2 CHECKED_OUT with a process, b READY on `v`, c:1 FAILED and c:2 READY in a nested flow.
+/// aa1 COMPLETED, aa2 `CHECKED_OUT` with a process, b READY on `v`, c:1 FAILED and c:2 READY in a nested flow.
 async fn some_jobs(bench: &Bench) {
     let stores = &bench.stores;
     insert(stores, flow("f", [job("aa1", &[]), job("aa2", &["aa1"]), job("b", &[]).on("v")])).await;
