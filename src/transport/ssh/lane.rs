@@ -288,6 +288,11 @@ async fn send_file(
         left_bytes -= count as u64;
     }
     stdin.write_all(&vec![0; archive::padding(size_bytes)]).await?;
+    if let Ok(open) = &mut file
+        && !matches!(open.read(&mut [0]).await, Ok(0))
+    {
+        file = Err("it became longer while it was sent".to_owned());
+    }
     Ok(file.map(|_| paths::hex(digest.finalize())))
 }
 
