@@ -53,7 +53,11 @@ fn taking(claim: &LeaseClaim) -> Document {
     let is_shown = doc! { "$eq": ["$running_runner.jobferry_owner", "$jobferry_lease.owner"] };
     let nobody_shown = doc! { "$lte": ["$running_runner", null] };
     let is_mine = doc! { "$eq": ["$jobferry_lease.owner", &claim.owner] };
-    let ran_out = doc! { "$lte": ["$jobferry_lease.expires", "$$NOW"] };
+    // A field that is missing is less than any time, and equal to another missing one.
+    let ran_out = doc! { "$and": [
+        { "$gt": ["$jobferry_lease.expires", null] },
+        { "$lte": ["$jobferry_lease.expires", "$$NOW"] },
+    ] };
     let no_lease = doc! { "$lte": ["$jobferry_lease", null] };
     let keeps = doc! { "$and": [&is_mine, { "$or": [&is_shown, &nobody_shown] }] };
     let nobody_has_it = doc! { "$or": [

@@ -1,5 +1,9 @@
 //! MongoDB, standalone and as a replica set, each case in a database of its own.
 
+mod crowd;
+mod kills;
+mod plans;
+
 use std::any::Any;
 
 use async_trait::async_trait;
@@ -33,18 +37,18 @@ async fn bench(variable: &str) -> Option<Bench> {
 
 /// A database of a name that nobody else has.
 #[derive(Clone)]
-pub(crate) struct Scratch {
-    pub(crate) uri: String,
-    pub(crate) name: String,
+pub(super) struct Scratch {
+    pub(super) uri: String,
+    pub(super) name: String,
 }
 
 impl Scratch {
-    pub(crate) fn new(test: &str, variable: &str) -> Option<Self> {
+    pub(super) fn new(test: &str, variable: &str) -> Option<Self> {
         let uri = crate::services::address(test, variable)?;
         Some(Self { uri, name: format!("jf_test_{}", uuid::Uuid::new_v4().simple()) })
     }
 
-    pub(crate) async fn open(&self) -> MongoStore {
+    pub(super) async fn open(&self) -> MongoStore {
         let address = Address::Uri(self.uri.clone());
         let location = Location { address, database: Some(self.name.clone()) };
         let settings = MongoSettings {
@@ -58,13 +62,13 @@ impl Scratch {
     }
 
     /// Returns the database as other programs see it.
-    pub(crate) async fn raw(&self) -> Database {
+    pub(super) async fn raw(&self) -> Database {
         Client::with_uri_str(&self.uri).await.unwrap().database(&self.name)
     }
 }
 
 /// Drops the database at the end of the test, whichever way it ends.
-pub(crate) struct Dropped(pub(crate) Scratch);
+pub(super) struct Dropped(pub(super) Scratch);
 
 impl Drop for Dropped {
     fn drop(&mut self) {
