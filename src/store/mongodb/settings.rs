@@ -157,6 +157,8 @@ fn set_limits(options: &mut ClientOptions) {
     options.min_pool_size.get_or_insert(KEPT_CONNECTIONS);
     options.max_pool_size.get_or_insert(MOST_CONNECTIONS);
     options.max_idle_time.get_or_insert(IDLE_LIMIT);
+    // A `readPreference` in the URI would let moves be decided on what a secondary has not heard yet.
+    options.selection_criteria = None;
 }
 
 /// Returns `mongodb://host:port/database`.
@@ -179,12 +181,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_place_never_holds_the_password() {
-        let uri = "mongodb://me:s3cret@h1:1,h2:2/db?replicaSet=r";
+        let uri = "mongodb://me:s3cret@h1:1,h2:2/db?replicaSet=r&readPreference=secondary";
         let uri = Location { address: Address::Uri(uri.into()), database: None };
         assert!(!format!("{uri:?}").contains("s3cret"));
         let resolved = resolve(&uri).await.unwrap();
         assert_eq!(resolved.place, "mongodb://h1:1,h2:2/db");
         assert_eq!(resolved.database, "db");
+        assert!(resolved.options.selection_criteria.is_none(), "read from the primary");
     }
 
     #[tokio::test]
