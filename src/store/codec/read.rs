@@ -262,12 +262,12 @@ impl Fields {
 
     fn flow_ids(&mut self) -> Read<Vec<FlowId>> {
         let items = self.array("ids")?.into_iter().enumerate();
-        items.map(|(place, item)| self.flow_id(place, item)).collect()
+        items.map(|(place, item)| self.flow_id(place, &item)).collect()
     }
 
-    fn flow_id(&self, place: usize, item: Bson) -> Read<FlowId> {
-        let Bson::Array(triple) = &item else {
-            return Err(self.wrong(&format!("ids.{place}"), &item, "an array"));
+    fn flow_id(&self, place: usize, item: &Bson) -> Read<FlowId> {
+        let Bson::Array(triple) = item else {
+            return Err(self.wrong(&format!("ids.{place}"), item, "an array"));
         };
         let mut triple = Self::of(
             ["0", "1", "2"].map(str::to_owned).into_iter().zip(triple.iter().cloned()).collect(),

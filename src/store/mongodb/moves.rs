@@ -141,7 +141,7 @@ async fn ready(server: &Server, claim: &Claim, room: &BTreeMap<String, u32>) -> 
     let wanted = room.iter().filter(|(_, room)| **room > 0);
     let found = wanted.map(|(worker, room)| ready_of_worker(server, claim.at, worker, *room));
     let found = futures::future::try_join_all(found).await?;
-    found.into_iter().flatten().map(read_ready).collect()
+    found.iter().flatten().map(read_ready).collect()
 }
 
 async fn ready_of_worker(
@@ -164,11 +164,11 @@ pub(super) fn by_priority() -> Document {
     doc! { "priority": -1, "created_on": 1, "_id": 1 }
 }
 
-fn read_ready(document: Document) -> Result<Ready, Fault> {
-    let key = key_of(&document)?;
+fn read_ready(document: &Document) -> Result<Ready, Fault> {
+    let key = key_of(document)?;
     let worker = document.get_str("worker").unwrap_or_default().to_owned();
-    let flow = flow_of(&document);
-    Ok(Ready { key, worker, attempt: attempt_of(&document), flow })
+    let flow = flow_of(document);
+    Ok(Ready { key, worker, attempt: attempt_of(document), flow })
 }
 
 /// Returns the key of a projected job document.
