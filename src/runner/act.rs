@@ -92,6 +92,7 @@ impl Act {
     ) -> Result<Vec<Answer>, Hindrance> {
         self.right.check()?;
         let performed = tokio::select! {
+            biased;
             performed = host.transport.perform(batch, limit) => performed,
             () = self.right.lost() => return Err(Hindrance::NoRight),
         };

@@ -89,8 +89,9 @@ impl Keeper {
             let pause =
                 if now == Standing::Unknown { UNKNOWN_PAUSE } else { act.plan.options.lease / RENEWALS };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                biased;
                 changed = stop.changed() => if changed.is_err() { break },
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }

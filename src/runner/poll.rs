@@ -6,7 +6,7 @@
 //! know it, is looked at in its run directory, then in the accounting; only when both are silent for a grace time is
 //! it taken for ended. No answer changes nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,19 +54,19 @@ pub struct Memory {
     asked: Option<Instant>,
     changed: Option<Instant>,
     /// Since when a job is missing or said to have ended, without an end marker.
-    doubtful: HashMap<Token, Instant>,
+    doubtful: BTreeMap<Token, Instant>,
     /// Spool entries to be removed with the next round trip: their jobs have moved on.
     done: Vec<String>,
     /// Spool entries of jobs that this project does not have.
-    foreign: HashSet<Token>,
+    foreign: BTreeSet<Token>,
 }
 
 /// What was learned about the watched jobs in one round trip.
 #[derive(Default)]
 struct Learned {
     /// Ended attempts, and the worker whose spool has them.
-    spooled: HashMap<Token, String>,
-    observed: HashMap<Token, Observed>,
+    spooled: BTreeMap<Token, String>,
+    observed: BTreeMap<Token, Observed>,
 }
 
 /// Asks the host about all its jobs in the queue, once, and records what changed.
@@ -98,13 +98,13 @@ async fn refresh(act: &Act, host: &HostPlan, memory: &mut Memory, why: Why) -> R
         limit: MOST_WATCHED,
         detail: Detail::Summary,
     };
-    let known: HashSet<Token> = memory.watched.iter().map(JobRecord::token).collect();
+    let known: BTreeSet<Token> = memory.watched.iter().map(JobRecord::token).collect();
     memory.watched = act.stores.queue.work(&work).await?;
     memory.read = Some(Instant::now());
     if memory.watched.iter().any(|job| !known.contains(&job.token())) {
         memory.changed = Some(Instant::now());
     }
-    let now: HashSet<Token> = memory.watched.iter().map(JobRecord::token).collect();
+    let now: BTreeSet<Token> = memory.watched.iter().map(JobRecord::token).collect();
     memory.doubtful.retain(|token, _| now.contains(token));
     Ok(())
 }
@@ -199,7 +199,7 @@ fn by_scheduler(host: &HostPlan, jobs: &[JobRecord]) -> Vec<(Arc<dyn Scheduler>,
 /// Looks up spool entries of jobs that are not watched: those of jobs that moved on are to be removed, those of jobs
 /// that this project does not have are left alone.
 async fn adopt_unknown(act: &Act, memory: &mut Memory, learned: &Learned) -> Result<(), Hindrance> {
-    let watched: HashSet<Token> = memory.watched.iter().map(JobRecord::token).collect();
+    let watched: BTreeSet<Token> = memory.watched.iter().map(JobRecord::token).collect();
     let unknown: Vec<&Token> =
         learned.spooled.keys().filter(|t| !watched.contains(*t) && !memory.foreign.contains(*t)).collect();
     if unknown.is_empty() {
@@ -212,8 +212,8 @@ async fn adopt_unknown(act: &Act, memory: &mut Memory, learned: &Learned) -> Res
     let alive = |job: &&JobRecord| {
         matches!(job.state, State::CheckedOut | State::Uploaded | State::Submitted | State::Running)
     };
-    let pending: HashSet<Token> = found.iter().filter(alive).map(JobRecord::token).collect();
-    let known: HashSet<_> = found.iter().map(|job| job.key.clone()).collect();
+    let pending: BTreeSet<Token> = found.iter().filter(alive).map(JobRecord::token).collect();
+    let known: BTreeSet<_> = found.iter().map(|job| job.key.clone()).collect();
     for token in unknown {
         let ours = token.parts().is_some_and(|(key, _)| known.contains(&key));
         if !ours {
@@ -289,7 +289,7 @@ type Doubtful<'a> = Vec<(&'a JobRecord, Option<Status>)>;
 async fn examine(
     act: &Act,
     host: &HostPlan,
-    since: &mut HashMap<Token, Instant>,
+    since: &mut BTreeMap<Token, Instant>,
     doubtful: Doubtful<'_>,
 ) -> Result<Vec<Move>, Hindrance> {
     let batch = doubtful.iter().map(|(job, _)| marker_fetch(job)).collect();
@@ -333,7 +333,7 @@ fn marker_fetch(job: &JobRecord) -> Operation {
 async fn give_up(
     act: &Act,
     host: &HostPlan,
-    since: &mut HashMap<Token, Instant>,
+    since: &mut BTreeMap<Token, Instant>,
     missing: Doubtful<'_>,
 ) -> Result<Vec<Move>, Hindrance> {
     let (mut moves, mut unknown) = (Vec::new(), Vec::new());
@@ -344,7 +344,7 @@ async fn give_up(
         }
     }
     let groups = by_scheduler(host, &unknown);
-    let by_token: HashMap<Token, &JobRecord> = unknown.iter().map(|job| (job.token(), job)).collect();
+    let by_token: BTreeMap<Token, &JobRecord> = unknown.iter().map(|job| (job.token(), job)).collect();
     for (scheduler, watched) in groups {
         let Some(observed) = account(act, host, scheduler.as_ref(), &watched).await? else { continue };
         for (watched, observed) in watched.iter().zip(observed) {
@@ -403,7 +403,7 @@ async fn record(
     let applied = act.stores.queue.apply(moves).await?;
     memory.changed = Some(Instant::now());
     let stays = |m: &Move| matches!(m.event, None | Some(Event::Start));
-    let mut gone = HashSet::new();
+    let mut gone = BTreeSet::new();
     for (one, applied) in moves.iter().zip(applied) {
         let token = Token::new(&one.key, one.attempt);
         if stays(one) || applied == Applied::Lost {

@@ -68,12 +68,14 @@ pub async fn run(
                 Err(hindrance) => pause_after(name, &hindrance, &mut store_pause),
             },
         };
-        // All arms are cancel-safe, and none awaits in its body. A hint that came while the activation ran is kept
+        // All arms are cancel-safe, and none awaits in its body; their order is fixed, so that a simulation is the
+        // same each time. A hint that came while the activation ran is kept
         // by `Notify` and ends the wait at once.
         why = tokio::select! {
+            biased;
+            changed = stop.changed() => if changed.is_err() { return } else { Why::Hint },
             () = hint.notified() => Why::Hint,
             () = tokio::time::sleep(wait) => Why::Timer,
-            changed = stop.changed() => if changed.is_err() { return } else { Why::Hint },
         };
     }
 }

@@ -6,7 +6,7 @@
 //! was unclear, the token is looked up in the scheduler before a second try; and the start lock of the wrapper lets
 //! but one copy run, should there ever be two.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,11 +45,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct Memory {
     /// Since when a submission is unclear.
-    unclear: HashMap<Token, Instant>,
+    unclear: BTreeMap<Token, Instant>,
     /// Submissions that the scheduler clearly did not take: the next try need not look them up.
-    refused: HashSet<Token>,
+    refused: BTreeSet<Token>,
     /// Workers whose scheduler said "not now", and until when they rest.
-    resting: HashMap<String, Instant>,
+    resting: BTreeMap<String, Instant>,
 }
 
 /// Submits what the workers of the host have room for.
@@ -182,19 +182,19 @@ async fn look_up(
     host: &HostPlan,
     memory: &Memory,
     jobs: &[JobRecord],
-) -> Result<HashMap<Token, Whereabouts>, Hindrance> {
+) -> Result<BTreeMap<Token, Whereabouts>, Hindrance> {
     let unclear = jobs.iter().filter(|job| memory.unclear.contains_key(&job.token()));
     let groups = by_scheduler(host, unclear);
     let tokens: Vec<Vec<Token>> =
         groups.iter().map(|(_, jobs)| jobs.iter().map(|job| job.token()).collect()).collect();
     if groups.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(BTreeMap::new());
     }
     let limit = limit_of(host);
     let asked =
         groups.iter().zip(&tokens).map(|((scheduler, _), tokens)| question(scheduler.find(tokens), limit));
     let answers = act.perform(host, asked.collect(), limit).await?;
-    let mut settled = HashMap::new();
+    let mut settled = BTreeMap::new();
     for (((scheduler, _), tokens), answer) in groups.iter().zip(&tokens).zip(answers) {
         let Some(Ok(found)) = printed(&answer).map(|printed| scheduler.read_find(&printed, tokens)) else {
             continue;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::act::{Act, Hindrance};
 use super::lease::{Keeper, Standing};
@@ -39,8 +40,10 @@ pub enum Ended {
 /// (60 s by default), so that a step is only cut when its host hangs.
 pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(75);
 
-/// How often "nothing left to do" is looked for.
-const IDLE_CHECK: Duration = Duration::from_millis(50);
+/// Bounds of the pause between two looks for "nothing left to do". It grows with the length of the run, of which it
+/// never is more than a fiftieth.
+const IDLE_FLOOR: Duration = Duration::from_millis(20);
+const IDLE_CEILING: Duration = Duration::from_secs(2);
 
 /// Runs the runner.
 ///
@@ -60,6 +63,7 @@ pub async fn run(
     let work = async {
         let mut edges = Box::pin(edges);
         let ended = tokio::select! {
+            biased;
             ended = wait_for_end(act, until, stop) => ended,
             () = &mut edges => Ended::Stopped,
         };
@@ -130,6 +134,7 @@ async fn wait_for_end(act: &Act, until: Until, mut stop: watch::Receiver<bool>) 
         }
     };
     tokio::select! {
+        biased;
         _ = stop.wait_for(|stop| *stop) => Ended::Stopped,
         () = idle(act, until) => Ended::Idle,
         () = out_of_time => Ended::OutOfTime,
@@ -141,11 +146,9 @@ async fn idle(act: &Act, until: Until) {
     if until == Until::Stopped {
         std::future::pending::<()>().await;
     }
-    loop {
-        if act.right.check().is_ok() && nothing_to_do(act).await {
-            return;
-        }
-        tokio::time::sleep(IDLE_CHECK).await;
+    let begin = Instant::now();
+    while act.right.check().is_err() || !nothing_to_do(act).await {
+        tokio::time::sleep((begin.elapsed() / 50).clamp(IDLE_FLOOR, IDLE_CEILING)).await;
     }
 }
 

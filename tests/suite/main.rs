@@ -10,6 +10,7 @@
 
 mod house;
 mod services;
+mod simulation;
 mod store_contract;
 mod testbed;
 mod transport_contract;

@@ -1,0 +1,135 @@
+//! A store that fails before or after the effect, or takes its time, as the seed says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jobferry::model::Timestamp;
+use jobferry::model::ids::JobKey;
+use jobferry::model::job::{FlowId, FlowRecord, JobRecord, NewFlow};
+use jobferry::model::query::{Detail, FlowFilter, JobFilter, Page};
+use jobferry::model::state::State;
+use jobferry::store::{
+    Applied, Claim, Files, Lease, LeaseAnswer, LeaseClaim, Load, Move, NewFile, OutputDocument, Outputs,
+    Queue, StoreError, Stores, Work,
+};
+
+use super::world::World;
+
+pub(super) struct FaultyStore {
+    inner: Stores,
+    world: Arc<World>,
+}
+
+impl FaultyStore {
+    /// Returns `inner` behind a connection that fails as the world says.
+    pub(super) fn stores(inner: Stores, world: &Arc<World>) -> Stores {
+        let store = Arc::new(Self { inner, world: Arc::clone(world) });
+        Stores { queue: store.clone(), outputs: store.clone(), files: store }
+    }
+
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let percent = self.world.lock().faults.store_percent;
+        let (fails, before) = (self.world.chance(percent), self.world.chance(50));
+        tokio::time::sleep(self.world.pause(Duration::from_millis(50))).await;
+        if fails && before {
+            return Err(unreachable());
+        }
+        let result = call.await;
+        // A runner that is killed here has written and does not know it.
+        tokio::time::sleep(self.world.pause(Duration::from_millis(50))).await;
+        if fails { Err(unreachable()) } else { result }
+    }
+}
+
+fn unreachable() -> StoreError {
+    StoreError::Unreachable { place: "the simulated store".into(), source: "the connection was cut".into() }
+}
+
+#[async_trait]
+impl Queue for FaultyStore {
+    async fn migrate(&self) -> Result<Vec<u32>, StoreError> {
+        self.call(self.inner.queue.migrate()).await
+    }
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.call(self.inner.queue.ping()).await
+    }
+    async fn insert_flow(&self, flow: &NewFlow) -> Result<Vec<FlowId>, StoreError> {
+        self.call(self.inner.queue.insert_flow(flow)).await
+    }
+    async fn claim(&self, claim: &Claim) -> Result<u32, StoreError> {
+        self.call(self.inner.queue.claim(claim)).await
+    }
+    async fn work(&self, work: &Work) -> Result<Vec<JobRecord>, StoreError> {
+        self.call(self.inner.queue.work(work)).await
+    }
+    async fn apply(&self, moves: &[Move]) -> Result<Vec<Applied>, StoreError> {
+        self.call(self.inner.queue.apply(moves)).await
+    }
+    async fn finish(&self, moves: &[Move]) -> Result<Vec<Applied>, StoreError> {
+        self.call(self.inner.queue.finish(moves)).await
+    }
+    async fn repair(&self, at: Timestamp) -> Result<u64, StoreError> {
+        self.call(self.inner.queue.repair(at)).await
+    }
+    async fn load(&self) -> Result<Load, StoreError> {
+        self.call(self.inner.queue.load()).await
+    }
+    async fn jobs(
+        &self,
+        filter: &JobFilter,
+        page: &Page,
+        detail: Detail,
+    ) -> Result<Vec<JobRecord>, StoreError> {
+        self.call(self.inner.queue.jobs(filter, page, detail)).await
+    }
+    async fn count_jobs(&self, filter: &JobFilter) -> Result<u64, StoreError> {
+        self.call(self.inner.queue.count_jobs(filter)).await
+    }
+    async fn count_jobs_by_state(&self, filter: &JobFilter) -> Result<BTreeMap<State, u64>, StoreError> {
+        self.call(self.inner.queue.count_jobs_by_state(filter)).await
+    }
+    async fn flows(&self, filter: &FlowFilter, page: &Page) -> Result<Vec<FlowRecord>, StoreError> {
+        self.call(self.inner.queue.flows(filter, page)).await
+    }
+    async fn count_flows(&self, filter: &FlowFilter) -> Result<u64, StoreError> {
+        self.call(self.inner.queue.count_flows(filter)).await
+    }
+    async fn take_lease(&self, claim: &LeaseClaim) -> Result<LeaseAnswer, StoreError> {
+        self.call(self.inner.queue.take_lease(claim)).await
+    }
+    async fn release_lease(&self, owner: &str) -> Result<(), StoreError> {
+        self.call(self.inner.queue.release_lease(owner)).await
+    }
+    async fn lease(&self) -> Result<Option<Lease>, StoreError> {
+        self.call(self.inner.queue.lease()).await
+    }
+}
+
+#[async_trait]
+impl Outputs for FaultyStore {
+    async fn put_outputs(&self, outputs: &[OutputDocument]) -> Result<(), StoreError> {
+        self.call(self.inner.outputs.put_outputs(outputs)).await
+    }
+    async fn newest_outputs(&self, uuids: &[String]) -> Result<HashMap<String, OutputDocument>, StoreError> {
+        self.call(self.inner.outputs.newest_outputs(uuids)).await
+    }
+    async fn output(&self, key: &JobKey) -> Result<Option<OutputDocument>, StoreError> {
+        self.call(self.inner.outputs.output(key)).await
+    }
+}
+
+#[async_trait]
+impl Files for FaultyStore {
+    async fn put_files(&self, files: &[NewFile]) -> Result<(), StoreError> {
+        self.call(self.inner.files.put_files(files)).await
+    }
+    async fn get_file(&self, sha256: &str, path: &Path) -> Result<(), StoreError> {
+        self.call(self.inner.files.get_file(sha256, path)).await
+    }
+}
