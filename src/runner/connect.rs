@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use super::clock::SystemClock;
 use super::plan::{Downloads, HostPlan, Options, Place, Plan, Worker};
-use crate::config::{self, ExecutionConfig, Project, QueueConfig, StoreConfig, WorkerKind};
+use crate::config::{
+    self, Connection, Environment, ExecutionConfig, Gateway, MongoConfig, MongoServer, Project, QueueConfig,
+    SecretError, StoreConfig, WorkerKind,
+};
 use crate::scheduler;
+use crate::store::mongodb::{Address, Collections, Host, Location, MongoSettings, MongoStore};
 use crate::store::sqlite::{Dispatch, SqliteSettings, SqliteStore};
 use crate::store::{StoreError, Stores};
 use crate::transport::Transport;
 use crate::transport::local::LocalTransport;
+use crate::transport::ssh::{Shell, SshSettings, SshTransport};
 use crate::worker::script::Setup;
 
 /// Why a project cannot be used, although its file is well formed.
@@ -20,6 +25,8 @@ use crate::worker::script::Setup;
 pub enum ConnectError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("worker {worker}: {why}")]
     Worker { worker: String, why: String },
     #[error("the {part} names a store of type {kind}, which JobFerry cannot open")]
@@ -29,10 +36,16 @@ pub enum ConnectError {
 }
 
 /// Opens the stores of the project; nothing is written but, for SQLite, an empty file where there was none.
+///
+/// A MongoDB server is not asked yet: that it is away is noticed by the first call.
 pub async fn open_stores(project: &Project) -> Result<Stores, ConnectError> {
-    match &project.queue.store {
-        StoreConfig::Sqlite { path } => Ok(sqlite(project, path)?),
-        other => Err(unusable("queue", other)),
+    match (&project.queue.store, &project.jobstore.docs_store) {
+        (StoreConfig::Sqlite { path }, StoreConfig::Sqlite { path: outputs }) if path == outputs => {
+            Ok(sqlite(project, path)?)
+        }
+        (StoreConfig::Mongo(queue), StoreConfig::Mongo(outputs)) => mongodb(project, queue, outputs).await,
+        (StoreConfig::Sqlite { .. } | StoreConfig::Mongo(_), outputs) => Err(unusable("jobstore", outputs)),
+        (queue, _) => Err(unusable("queue", queue)),
     }
 }
 
@@ -47,6 +60,59 @@ fn sqlite(project: &Project, path: &Path) -> Result<Stores, StoreError> {
     Ok(Stores { queue: store.clone(), outputs: store.clone(), files: store })
 }
 
+async fn mongodb(
+    project: &Project,
+    queue: &MongoConfig,
+    outputs: &MongoConfig,
+) -> Result<Stores, ConnectError> {
+    let environment = Environment::of_process();
+    let settings = MongoSettings {
+        queue: location(queue, &environment).await?,
+        collections: Collections {
+            jobs: queue.collection.clone(),
+            flows: project.queue.flows_collection.clone(),
+            auxiliary: project.queue.auxiliary_collection.clone(),
+            batches: project.queue.batches_collection.clone(),
+        },
+        outputs: location(outputs, &environment).await?,
+        outputs_collection: outputs.collection.clone(),
+        id_prefix: id_prefix(&project.queue),
+    };
+    let store = Arc::new(MongoStore::open(settings).await?);
+    Ok(Stores { queue: store.clone(), outputs: store.clone(), files: store })
+}
+
+async fn location(config: &MongoConfig, environment: &Environment) -> Result<Location, ConnectError> {
+    let address = match &config.server {
+        MongoServer::Uri(source) => Address::Uri(source.read(environment).await?.reveal().to_owned()),
+        MongoServer::Host { host, port } => {
+            let password = match &config.password {
+                Some(source) => Some(source.read(environment).await?.reveal().to_owned()),
+                None => None,
+            };
+            Address::Host(Host {
+                host: host.clone(),
+                port: Some(*port),
+                username: config.username.clone(),
+                password,
+                auth_source: config.auth_source.clone(),
+                options: client_options(config.client_options.as_document()),
+            })
+        }
+    };
+    Ok(Location { address, database: Some(config.database.clone()) })
+}
+
+/// Returns the options of a connection string that mean what these arguments of pymongo's `MongoClient` mean.
+fn client_options(arguments: &bson::Document) -> BTreeMap<String, String> {
+    let text = |value: &bson::Bson| match value {
+        bson::Bson::String(text) => Some(text.clone()),
+        bson::Bson::Boolean(_) | bson::Bson::Int32(_) | bson::Bson::Int64(_) => Some(value.to_string()),
+        _ => None,
+    };
+    arguments.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
+}
+
 fn id_prefix(queue: &QueueConfig) -> String {
     queue.db_id_prefix.clone().unwrap_or_default()
 }
@@ -57,28 +123,40 @@ fn unusable(part: &'static str, store: &StoreConfig) -> ConnectError {
 
 /// Returns what a runner of this project acts on.
 ///
-/// Makes the directories for files under way (0700). Workers with the same connection share one host.
+/// Makes the directories for files under way (0700). Workers with the same connection share one host. A worker that
+/// this version cannot use is left out and logged: its jobs stay READY, the others go on.
 pub fn plan(project: &Project) -> Result<Plan, ConnectError> {
     for directory in ["files", "download", "keep"] {
         make_private(&project.tmp_dir.join(directory))?;
     }
     let here: Arc<dyn Transport> = Arc::new(LocalTransport::new());
-    let mut hosts: Vec<(Option<config::Connection>, HostPlan)> = Vec::new();
+    let mut hosts: Vec<(Option<Connection>, HostPlan)> = Vec::new();
     for (name, settings) in &project.workers {
-        let worker = worker(name, settings)?;
-        let connection = settings.connection().cloned();
-        match hosts.iter_mut().find(|(known, _)| *known == connection) {
-            Some((_, host)) => host.workers.push(worker),
-            None => {
-                let (transport, place) = transport(name, settings, &here)?;
-                hosts.push((connection, HostPlan { transport, place, workers: vec![worker] }));
-            }
+        if let Err(error) = add_worker(&mut hosts, name, settings, &here) {
+            tracing::warn!(worker = name, "its jobs are left alone: {error}");
         }
     }
     let exec_configs: BTreeMap<String, Setup> =
         project.exec_config.iter().map(|(name, config)| (name.clone(), exec_config(config))).collect();
     let hosts = hosts.into_iter().map(|(_, host)| host).collect();
     Ok(Plan { project: project.name.clone(), hosts, exec_configs, here, options: options(project) })
+}
+
+fn add_worker(
+    hosts: &mut Vec<(Option<Connection>, HostPlan)>,
+    name: &str,
+    settings: &config::Worker,
+    here: &Arc<dyn Transport>,
+) -> Result<(), ConnectError> {
+    let worker = worker(name, settings)?;
+    let connection = settings.connection().cloned();
+    if let Some((_, host)) = hosts.iter_mut().find(|(known, _)| *known == connection) {
+        host.workers.push(worker);
+        return Ok(());
+    }
+    let (transport, place) = transport(name, settings, here)?;
+    hosts.push((connection, HostPlan { transport, place, workers: vec![worker] }));
+    Ok(())
 }
 
 /// Returns the way to the host of a worker, for commands that act on its files.
@@ -99,8 +177,63 @@ fn transport(
 ) -> Result<(Arc<dyn Transport>, Place), ConnectError> {
     match &settings.kind {
         WorkerKind::Local => Ok((Arc::clone(here), Place::Here)),
-        WorkerKind::Remote(_) | WorkerKind::SeparatedTransfer { .. } => {
-            Err(no_worker(name, "workers of this type cannot be used yet"))
+        WorkerKind::Remote(connection) => {
+            let settings = ssh_settings(connection).map_err(|why| no_worker(name, &why))?;
+            Ok((Arc::new(SshTransport::new(settings)), Place::Away))
+        }
+        WorkerKind::SeparatedTransfer { .. } => Err(no_worker(
+            name,
+            "workers with a separate host for transfers are not supported by this version",
+        )),
+    }
+}
+
+/// Returns how OpenSSH is asked; what the project file leaves open is left to the user's own configuration.
+fn ssh_settings(connection: &Connection) -> Result<SshSettings, String> {
+    if connection.password.is_some() || connection.passphrase.is_some() {
+        return Err(
+            "passwords and passphrases cannot be given to OpenSSH: put the key into your ssh-agent, or open \
+                    the connection by hand with a ControlMaster"
+                .to_owned(),
+        );
+    }
+    let mut settings = SshSettings::new(connection.host.clone());
+    settings.user = connection.user.clone();
+    settings.port = connection.port;
+    settings.key_files = connection.key_filename.clone();
+    settings.config_file = connection.ssh_config_file.clone();
+    if let Some(limit) = connection.connect_timeout {
+        settings.connect_timeout = limit;
+    }
+    if let Some(every) = connection.keepalive {
+        settings.keepalive = every;
+    }
+    if connection.forward_agent {
+        settings.options.push(("ForwardAgent".to_owned(), "yes".to_owned()));
+    }
+    settings.shell = match (&connection.shell_cmd, connection.login_shell) {
+        (Some(program), true) => Shell::Login { program: program.clone() },
+        _ => Shell::Plain,
+    };
+    match &connection.gateway {
+        None => {}
+        Some(Gateway::Name(name)) if name.contains(' ') => {
+            settings.options.push(("ProxyCommand".to_owned(), name.clone()));
+        }
+        Some(gateway) => settings.jump_hosts = jump_hosts(gateway),
+    }
+    Ok(settings)
+}
+
+/// Returns the hosts on the way, the first nearest to here.
+fn jump_hosts(gateway: &Gateway) -> Vec<String> {
+    match gateway {
+        Gateway::Name(name) => vec![name.clone()],
+        Gateway::Connection(connection) => {
+            let before = connection.gateway.as_ref().map(jump_hosts).unwrap_or_default();
+            let user = connection.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+            let port = connection.port.map(|port| format!(":{port}")).unwrap_or_default();
+            [before, vec![format!("{user}{}{port}", connection.host)]].concat()
         }
     }
 }
@@ -116,6 +249,7 @@ fn worker(name: &str, settings: &config::Worker) -> Result<Worker, ConnectError>
         pre_run: settings.pre_run.clone().unwrap_or_default(),
         post_run: settings.post_run.clone().unwrap_or_default(),
         execution_command: settings.execution_cmd.clone(),
+        export: settings.jobferry.environment.clone().into_iter().collect(),
         ..Setup::default()
     };
     Ok(Worker {
