@@ -125,8 +125,8 @@ impl Model {
         let done = self.apply(job, event, behind)?;
         if done {
             let mut flows = vec![usize::from(job >= FIRST_OF_G)];
-            for child in 0..JOBS.len() {
-                if JOBS[child].1.contains(&JOBS[job].0) && self.release(child) {
+            for (child, (_, parents, ..)) in JOBS.iter().enumerate() {
+                if parents.contains(&JOBS[job].0) && self.release(child) {
                     flows.push(usize::from(child >= FIRST_OF_G));
                 }
             }
