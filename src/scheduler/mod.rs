@@ -46,7 +46,8 @@ pub trait Scheduler: Send + Sync {
     /// Returns the POSIX shell command that submits `submit.sh` of the current directory and prints the new id.
     ///
     /// It is run once per job with `JF_TOKEN` (the token) and `JF_RUN_DIR` in its environment; it must hand the
-    /// token to the scheduler, so that [`Scheduler::find`] finds it.
+    /// token to the scheduler, so that [`Scheduler::find`] finds it. Its standard error is `.jobferry/submit.err`. Exit
+    /// code 124 says that the scheduler does not answer: then the other jobs of the round trip are not tried.
     fn submit_command(&self) -> &str;
 
     /// Returns what the printed text of one [`Scheduler::submit_command`] means.

@@ -54,7 +54,7 @@ jf_one_job() {
     jf_out=$(jf_submit </dev/null 2>.jobferry/submit.err)
     jf_code=$?
     if [ -s .jobferry/submit.err ]; then jf_err=$(head -c 10000 .jobferry/submit.err); fi
-    # After one time-out the others would time out too, one after the other.
+    # The scheduler does not answer: the others would wait in vain too, one after the other.
     if [ "$jf_code" = 124 ]; then jf_stop=1; fi
     if [ "$jf_code" = 0 ]; then
       { printf '%s\njobferry-complete\n' "$jf_out" >| .jobferry/submitted; } 2>/dev/null

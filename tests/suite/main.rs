@@ -9,8 +9,11 @@
 )]
 
 mod house;
+mod run_directories;
+mod scheduler_contract;
 mod services;
 mod simulation;
 mod store_contract;
 mod testbed;
 mod transport_contract;
+mod wrapper;

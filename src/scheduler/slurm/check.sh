@@ -6,7 +6,7 @@ for jf_tool in sbatch squeue scancel; do
   command -v "$jf_tool" >/dev/null || echo "fault $jf_tool is not on the PATH: load the module of Slurm in the login shell, or use a login node"
 done
 if command -v sbatch >/dev/null; then
-  echo "version $(sbatch --version 2>&1 | tail -n 1)"
+  echo "version $(timeout 30 sbatch --version 2>&1 | tail -n 1)"
   jf_partitions=$(timeout 30 sinfo --noheader --format=%R 2>&1)
   jf_code=$?
   if [ "$jf_code" = 0 ]; then

@@ -13,3 +13,11 @@ if ! command -v sbatch >/dev/null; then
   return 127
 fi
 timeout 60 sbatch --parsable --comment="$JF_TOKEN" ./submit.sh
+jf_code=$?
+if [ "$jf_code" != 0 ]; then
+  case $(tail -c 2000 .jobferry/submit.err) in
+    # Nobody answers: the same wait, 9 s or more, would come for each of the other jobs.
+    *'Unable to contact slurm controller'* | *'timed out'*) return 124 ;;
+  esac
+fi
+return "$jf_code"
