@@ -21,7 +21,7 @@ pub const DEFAULT_GRACE_SECONDS: u32 = 25;
 /// Python jobs, unless the worker says otherwise (jobflow-remote 1.0).
 pub const DEFAULT_EXECUTION_COMMAND: &str = "jf -fe execution run {}";
 
-/// What happens around the job: the worker's and the exec_config's settings, already merged.
+/// What happens around the job: the worker's and the `exec_config`'s settings, already merged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Setup {
     /// Shell text before the job; empty for none.
@@ -145,34 +145,34 @@ fn split_header(header: &str) -> (String, String) {
 
 fn body(attempt: &Attempt<'_>) -> Result<String, ScriptError> {
     let setup = attempt.setup;
-    let mut text = "cd \"$JF_RUN_DIR\" || exit 72\n".to_owned();
-    text.push_str(&ended(&setup.pre_run));
+    let mut text = vec!["cd \"$JF_RUN_DIR\" || exit 72\n".to_owned()];
+    text.push(ended(&setup.pre_run).into_owned());
     for (name, value) in &setup.export {
-        text.push_str(&format!("export {}={}\n", variable(name)?, export_value(value)));
+        text.push(format!("export {}={}\n", variable(name)?, export_value(value)));
     }
     for module in &setup.modules {
-        text.push_str(&format!("module load {}\n", quote(module)));
+        text.push(format!("module load {}\n", quote(module)));
     }
     match attempt.payload {
         Payload::Command(command) => push_command(&mut text, command, &setup.post_run)?,
         Payload::Python => push_python(&mut text, attempt),
     }
-    Ok(text)
+    Ok(text.concat())
 }
 
-fn push_command(text: &mut String, command: &CommandPayload, post_run: &str) -> Result<(), ScriptError> {
+fn push_command(text: &mut Vec<String>, command: &CommandPayload, post_run: &str) -> Result<(), ScriptError> {
     for (name, value) in &command.environment {
-        text.push_str(&format!("export {}={}\n", variable(name)?, quote(value)));
+        text.push(format!("export {}={}\n", variable(name)?, quote(value)));
     }
     let program = program_words(&command.program)?;
     let stdin = command.stdin.as_deref().map_or("/dev/null".to_owned(), in_run_dir);
     let streams = format!("<{stdin} >\"$JF_RUN_DIR\"/stdout 2>\"$JF_RUN_DIR\"/stderr");
     if post_run.trim().is_empty() {
-        text.push_str(&format!("exec {program} {streams}\n"));
+        text.push(format!("exec {program} {streams}\n"));
     } else {
-        text.push_str(&format!("( exec {program} {streams} )\njf_job_status=$?\n"));
-        text.push_str(&ended(post_run));
-        text.push_str("exit \"$jf_job_status\"\n");
+        text.push(format!("( exec {program} {streams} )\njf_job_status=$?\n"));
+        text.push(ended(post_run).into_owned());
+        text.push("exit \"$jf_job_status\"\n".to_owned());
     }
     Ok(())
 }
@@ -194,14 +194,14 @@ fn in_run_dir(path: &str) -> String {
     format!("\"$JF_RUN_DIR\"/{}", quote(path))
 }
 
-fn push_python(text: &mut String, attempt: &Attempt<'_>) {
+fn push_python(text: &mut Vec<String>, attempt: &Attempt<'_>) {
     let setup = attempt.setup;
     let command = setup.execution_command.as_deref().unwrap_or(DEFAULT_EXECUTION_COMMAND);
-    text.push_str(&ended(&fill_in(command, &quote(attempt.run_dir))));
+    text.push(ended(&fill_in(command, &quote(attempt.run_dir))).into_owned());
     if !setup.post_run.trim().is_empty() {
-        text.push_str("jf_job_status=$?\n");
-        text.push_str(&ended(&setup.post_run));
-        text.push_str("exit \"$jf_job_status\"\n");
+        text.push("jf_job_status=$?\n".to_owned());
+        text.push(ended(&setup.post_run).into_owned());
+        text.push("exit \"$jf_job_status\"\n".to_owned());
     }
 }
 

@@ -16,10 +16,10 @@ pub(super) fn read(document: &Document) -> Result<Resources, Vec<String>> {
     let mut faults = Vec::new();
     let mut resources = Resources::default();
     let results = [
-        fields.into_count("threads_per_process", &mut resources.cpus_per_task),
-        fields.into_text("queue_name", &mut resources.partition),
-        fields.into_text("account", &mut resources.account),
-        fields.into_text("qos", &mut resources.qos),
+        fields.set_count("threads_per_process", &mut resources.cpus_per_task),
+        fields.set_text("queue_name", &mut resources.partition),
+        fields.set_text("account", &mut resources.account),
+        fields.set_text("qos", &mut resources.qos),
         read_amounts(&fields, &mut resources),
         read_places(&fields, &mut resources),
     ];
@@ -42,12 +42,12 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn into_count(&self, key: &str, place: &mut Option<u32>) -> Result<(), String> {
+    fn set_count(&self, key: &str, place: &mut Option<u32>) -> Result<(), String> {
         *place = self.get(key).map(|value| count(key, value)).transpose()?;
         Ok(())
     }
 
-    fn into_text(&self, key: &str, place: &mut Option<String>) -> Result<(), String> {
+    fn set_text(&self, key: &str, place: &mut Option<String>) -> Result<(), String> {
         *place = self.get(key).map(|value| text(key, value)).transpose()?;
         Ok(())
     }

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn read(document: Document) -> Resources {
-    Resources::from_document(&document).unwrap()
+fn read(document: impl std::borrow::Borrow<Document>) -> Resources {
+    Resources::from_document(document.borrow()).unwrap()
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub(super) fn header(job: &HeaderJob<'_>) -> Result<String, Unsupported> {
     for (key, option) in OPTIONS {
         match values.get(key) {
             Some(Value::Text(value)) if value.contains(['\n', '\0']) => {
-                fields.push(format!("{key}: line breaks"))
+                fields.push(format!("{key}: line breaks"));
             }
             Some(value) => text.push_str(&value.line(option)),
             None => {}
@@ -161,7 +161,7 @@ fn memory(bytes: u64) -> String {
     if megabytes.is_multiple_of(1024) { format!("{}G", megabytes / 1024) } else { format!("{megabytes}M") }
 }
 
-/// Returns `D-H:M:S`, the form that QResources gives too.
+/// Returns `D-H:M:S`, the form that `QResources` gives too.
 fn time(seconds: u64) -> String {
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     format!("{days}-{hours}:{}:{}", seconds / 60 % 60, seconds % 60)
