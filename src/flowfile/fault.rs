@@ -1,5 +1,6 @@
 //! What is wrong with a file, said so that its writer finds the place.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::source::Span;
@@ -41,8 +42,11 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Adds a fault.
+    /// Adds a fault, unless the same is said of the same place already (by another job of a sweep).
     pub fn push(&mut self, fault: Fault) {
+        if self.list.iter().any(|known| known.span == fault.span && known.message == fault.message) {
+            return;
+        }
         if self.list.len() < FAULT_LIMIT {
             self.list.push(fault);
         } else {
@@ -55,15 +59,23 @@ impl Faults {
         self.list.is_empty()
     }
 
+    /// Gives each fault whose place is a key of `paths` that path.
+    pub(super) fn rename(&mut self, paths: &HashMap<Span, String>) {
+        for fault in &mut self.list {
+            if let Some(path) = paths.get(&fault.span) {
+                fault.path.clone_from(path);
+            }
+        }
+    }
+
     /// Returns how many were found.
     pub fn len(&self) -> usize {
         self.list.len() + self.left_out
     }
 
-    /// Returns the faults in the order of the text, each once; a last one says how many were left out.
+    /// Returns the faults in the order of the text; a last one says how many were left out.
     pub fn into_sorted(mut self) -> Vec<Fault> {
         self.list.sort_by_key(|fault| (fault.span.line, fault.span.column));
-        self.list.dedup();
         if self.left_out > 0 {
             let message = format!("{} more faults are not shown", self.left_out);
             self.list.push(Fault::at(Span::default(), "", message));
@@ -127,10 +139,11 @@ fn excerpt(out: &mut String, fault: &Fault, source: &str) {
 /// Returns the one of `known` that `word` was probably meant to be.
 pub fn did_you_mean<'known>(word: &str, known: impl IntoIterator<Item = &'known str>) -> Option<&'known str> {
     let lower = word.to_lowercase();
+    let near = |candidate: &str| word.chars().count().max(candidate.chars().count()) / 3;
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4)
+        .filter(|(distance, candidate)| *distance <= near(candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

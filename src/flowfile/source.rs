@@ -52,7 +52,7 @@ impl Format {
 }
 
 /// Where something stands in a text, counted from 1 in characters; line 0 is nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Span {
     pub line: u32,
     pub column: u32,

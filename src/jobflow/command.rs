@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 
-pub use extract::{Digest, ExtractError, OutputError, ResultFiles, extract};
+pub use extract::{Digest, ExtractError, OutputError, ResultFiles, compile_pattern, extract};
 
 use super::text::{assembled, to_json, to_text};
 

@@ -12,7 +12,7 @@ use crate::jobflow::reference::describe;
 
 /// How large a compiled regular expression may be: the default of the `regex` crate, named here because patterns
 /// come from files.
-pub(crate) const PATTERN_LIMIT_BYTES: usize = 10 * 1024 * 1024;
+const PATTERN_LIMIT_BYTES: usize = 10 * 1024 * 1024;
 
 /// The result files of one attempt.
 pub trait ResultFiles {
@@ -115,16 +115,18 @@ fn found(output: &Output, files: &impl ResultFiles) -> Result<Bson, Why> {
         OutputKind::Text { trim, parsed_as } => text_value(content, *trim, *parsed_as),
         OutputKind::Regex { pattern, group, parsed_as, which } => {
             let search = Search { group, parsed_as: *parsed_as, which: *which };
-            search.value(&compile(pattern).map_err(Why::Wrong)?, content)
+            search.value(&compile_pattern(pattern).map_err(Why::Wrong)?, content)
         }
     }
 }
 
 /// Returns the compiled pattern, or what is wrong with it.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
-    regex::RegexBuilder::new(pattern).size_limit(PATTERN_LIMIT_BYTES).build().map_err(|error| match error {
-        regex::Error::Syntax(text) => format!("the pattern is wrong: {text}"),
-        other => format!("the pattern is wrong: {other}"),
+pub fn compile_pattern(pattern: &str) -> Result<Regex, String> {
+    regex::RegexBuilder::new(pattern).size_limit(PATTERN_LIMIT_BYTES).build().map_err(|error| {
+        // The last of several lines says why.
+        let text = error.to_string();
+        let why = text.lines().next_back().unwrap_or_default();
+        format!("the pattern is wrong: {}", why.trim_start_matches("error: "))
     })
 }
 
