@@ -3,6 +3,8 @@
 //! The readers collect faults instead of stopping at the first one that can be stepped over (a key given twice), and
 //! refuse what could use up memory or the stack: depth, number of values and expansion of aliases are limited.
 
+mod json;
+mod lines;
 mod toml;
 mod yaml;
 
@@ -146,7 +148,8 @@ pub fn read(text: &str, format: Format, faults: &mut Faults) -> Option<Node> {
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match format {
-        Format::Yaml | Format::Json => yaml::read(text, faults),
+        Format::Yaml => yaml::read(text, faults),
+        Format::Json => json::read(text, faults),
         Format::Toml => toml::read(text, faults),
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod house;
+mod interop_command_job;
 mod run_directories;
 mod scheduler_contract;
 mod services;

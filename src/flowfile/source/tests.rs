@@ -110,6 +110,30 @@ fn broken_syntax_is_one_fault_with_its_place() {
 }
 
 #[test]
+fn json_is_json_and_not_yaml() {
+    let node = tree("{\"a\\/b\": \"\\ud83d\\ude00\",\n\t\"n\": [NaN, 1e3]}", Format::Json);
+    assert_eq!(node.get("a/b").unwrap().value, Value::Text("😀".to_owned()));
+    insta::assert_snapshot!(complaints("{\n  \"a\": [1, 2,]\n}", Format::Json), @r#"
+    f:2:14: `` is no JSON value
+      |
+    2 |   "a": [1, 2,]
+      |              ^
+    "#);
+    insta::assert_snapshot!(complaints("{\"a\": 1", Format::Json), @r#"
+    f:1:8: `,` or `}` is missing
+      |
+    1 | {"a": 1
+      |        ^
+    "#);
+    insta::assert_snapshot!(complaints("{a: 1}", Format::Json), @r"
+    f:1:2: a key in double quotes is missing
+      |
+    1 | {a: 1}
+      |  ^
+    ");
+}
+
+#[test]
 fn anchors_and_merge_keys_work() {
     let node = tree("d: &d {x: 1, y: 2}\ne:\n  <<: *d\n  y: 3\nf: *d\n", Format::Yaml);
     assert_eq!(node.get("e").unwrap().to_bson(), bson::bson!({"y": 3, "x": 1}));
@@ -129,7 +153,9 @@ fn bombs_are_refused() {
     assert!(complaints("a: &a [*a]\n", Format::Yaml).contains("inside the value that it repeats"));
     assert!(complaints(&"[".repeat(100), Format::Yaml).contains("deeper than 64"));
     assert!(!complaints(&"[".repeat(100_000), Format::Yaml).is_empty());
-    assert!(complaints(&"{\"a\":".repeat(100), Format::Json).contains("deeper than 64"));
+    assert!(complaints(&"{\"a\":".repeat(101), Format::Json).contains("deeper than"));
+    let closed = format!("{}{}", "[".repeat(70), "]".repeat(70));
+    assert!(complaints(&closed, Format::Json).contains("deeper than 64"));
     assert!(!complaints(&format!("a = {}", "[".repeat(100_000)), Format::Toml).is_empty());
 }
 

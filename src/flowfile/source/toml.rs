@@ -1,9 +1,8 @@
 //! TOML 1.1.
 
-use std::ops::Range;
-
 use toml_edit::{Document, Item, Key, TableLike, Value as TomlValue};
 
+use super::lines::Lines;
 use super::{DEPTH_LIMIT, Entry, NODE_LIMIT, Node, Span, Value};
 use crate::flowfile::fault::{Fault, Faults};
 
@@ -86,33 +85,5 @@ impl Reader<'_> {
             return Err(Fault::at(span, "", format!("values are nested deeper than {DEPTH_LIMIT} levels")));
         }
         Ok(())
-    }
-}
-
-/// Finds line and column of a byte offset.
-struct Lines<'text> {
-    text: &'text str,
-    /// Where each line begins.
-    starts: Vec<usize>,
-}
-
-impl<'text> Lines<'text> {
-    fn new(text: &'text str) -> Self {
-        let after_breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { text, starts: std::iter::once(0).chain(after_breaks).collect() }
-    }
-
-    fn span(&self, range: Option<Range<usize>>) -> Span {
-        let Some(range) = range else { return Span::default() };
-        let line = self.starts.partition_point(|start| *start <= range.start);
-        let start = line.checked_sub(1).and_then(|index| self.starts.get(index)).copied().unwrap_or(0);
-        let count = |from: usize, to: usize| self.text.get(from..to).map_or(0, |part| part.chars().count());
-        let inside = self.text.get(range.clone()).and_then(|part| part.lines().next()).unwrap_or_default();
-        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        Span {
-            line: number(line),
-            column: number(count(start, range.start) + 1),
-            length: number(inside.chars().count().max(1)),
-        }
     }
 }

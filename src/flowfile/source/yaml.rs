@@ -1,4 +1,4 @@
-//! YAML 1.2 and JSON, from the parser's events.
+//! YAML 1.2, from the parser's events.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
