@@ -16,8 +16,11 @@ use crate::model::state::{Event, State};
 /// The server's `InvalidIdField`.
 const INVALID_ID: i32 = 53;
 
-/// How often a claim looks again for jobs in place of those that somebody else took meanwhile.
+/// How often a claim looks again for jobs in place of those that somebody else took meanwhile, once it has some.
 const CLAIM_ROUNDS: u32 = 3;
+
+/// The same while it has none: an empty answer says that nothing is left. In each of these rounds others took jobs.
+const EMPTY_ROUNDS: u32 = 100;
 
 /// What a statement does besides the move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +117,7 @@ pub(super) fn is_due(due: Timestamp) -> Document {
 pub(super) async fn claim(server: &Server, claim: &Claim) -> Result<u32, Fault> {
     let mut room: BTreeMap<String, u32> = claim.room.clone();
     let mut claimed: u32 = 0;
-    for _ in 0..CLAIM_ROUNDS {
+    for round in 1..=EMPTY_ROUNDS {
         let found = ready(server, claim, &room).await?;
         if found.is_empty() {
             break;
@@ -122,7 +125,7 @@ pub(super) async fn claim(server: &Server, claim: &Claim) -> Result<u32, Fault> 
         let lost = check_out(server, claim, &found, &mut room).await?;
         let found = u32::try_from(found.len()).unwrap_or(u32::MAX);
         claimed = claimed.saturating_add(found.saturating_sub(lost));
-        if lost == 0 {
+        if lost == 0 || (claimed > 0 && round >= CLAIM_ROUNDS) {
             break;
         }
     }

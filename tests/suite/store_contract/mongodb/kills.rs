@@ -49,30 +49,29 @@ where
         }
     };
     tokio::time::timeout(LIMIT, watch).await.expect("the moment comes");
-    victim.shutdown_background();
+    let gone = tokio::task::spawn_blocking(move || victim.shutdown_timeout(LIMIT));
+    gone.await.unwrap();
     tokio::time::timeout(LIMIT, quiet(&raw)).await.expect("the server ends what the killed process sent");
 }
 
-/// Returns when the server no longer works on a command that it had already received, and ends the transaction that the
-/// killed process left open: by itself the server does so after `transactionLifetimeLimitSeconds`, a minute.
+/// Returns when the server has done what it received from the killed process and has closed its connections, and ends
+/// the transaction that was left open: by itself the server does so after `transactionLifetimeLimitSeconds`, a minute.
 async fn quiet(raw: &Database) {
     let admin = raw.client().database("admin");
-    let here = format!("^{}", raw.name());
     loop {
-        let all = doc! { "$currentOp": { "idleSessions": true } };
-        let theirs = doc! { "$match": { "$or": [
-            { "active": true, "ns": { "$regex": here.as_str() } },
-            { "transaction": { "$exists": true }, "appName": raw.name() },
-        ] } };
-        let running = admin.aggregate([all, theirs]).await.unwrap();
-        let running: Vec<Document> = running.try_collect().await.unwrap();
-        if running.is_empty() {
+        let all = doc! { "$currentOp": { "idleSessions": true, "idleConnections": true } };
+        let theirs = doc! { "$match": { "appName": raw.name() } };
+        let left = admin.aggregate([all, theirs]).await.unwrap();
+        let left: Vec<Document> = left.try_collect().await.unwrap();
+        if left.is_empty() {
             return;
         }
-        for session in running.iter().filter_map(|operation| operation.get_document("lsid").ok()) {
+        let sessions = left.iter().filter(|operation| operation.contains_key("transaction"));
+        for session in sessions.filter_map(|operation| operation.get_document("lsid").ok()) {
             let open = doc! { "id": session.get("id").unwrap().clone() };
             drop(admin.run_command(doc! { "killSessions": [open] }).await);
         }
+        tokio::task::yield_now().await;
     }
 }
 
