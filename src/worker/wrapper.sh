@@ -114,12 +114,15 @@ fi
 jf_now; jf_ended=$jf_time
 jf_signal= jf_stdout_bytes= jf_stderr_bytes=
 if [ "$jf_status" -gt 128 ] && [ "$jf_status" -le 192 ]; then jf_signal=$((jf_status - 128)); fi
-if [ -f stdout ]; then
-  set -- $(wc -c stdout stderr 2>/dev/null)
+if [ -s stdout ] || [ -s stderr ]; then
+  set -- $(exec wc -c stdout stderr 2>/dev/null)
   while [ $# -ge 2 ]; do
     case $2 in stdout) jf_stdout_bytes=$1 ;; stderr) jf_stderr_bytes=$1 ;; esac
     shift 2
   done
+elif [ -e stdout ]; then
+  # Most often: then no process is needed.
+  jf_stdout_bytes=0 jf_stderr_bytes=0
 fi
 # A marker that cannot be written whole is not put in place, and then the exit code says so whatever the job's was.
 { printf 'jobferry-end 1\ntoken=%s\nexit_code=%s\nsignal=%s\nstarted=%s\nended=%s\nhost=%s\npid=%s\nstdout_bytes=%s\nstderr_bytes=%s\ncomplete=1\n' \

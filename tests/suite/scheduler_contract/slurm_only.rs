@@ -46,7 +46,6 @@ async fn what_cannot_run_is_refused_in_slurms_words() {
     let Some(bench) = Bench::of("slurm", "slurm_only::refused") else { return };
     let jobs = [
         with(|resources| resources.partition = Some("nowhere".into())),
-        with(|resources| resources.cpus_per_task = Some(1000)),
         with(|resources| resources.memory_per_node_bytes = Some(1 << 50)),
         with(|resources| resources.gpus = Some(2)),
         verbatim("#SBATCH --no-such-option"),
