@@ -227,6 +227,9 @@ fn liveness(phase: &Phase) -> u8 {
 const HELD_REASONS: &[&str] =
     &["JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "held", "DependencyNeverSatisfied"];
 
+/// Reasons of a failed job that never ran: the node could not start it, or `sbatch` refused it and left a record.
+const LAUNCH_REASONS: &[&str] = &["JobLaunchFailure", "BadConstraints"];
+
 /// Returns the phase that a state's name (long or short, `squeue(1)`) means.
 pub(super) fn phase(word: &str, reason: &str) -> Phase {
     let ended = |kind| Phase::Ended(Ending { kind, exit_code: None, signal: None });
@@ -239,6 +242,7 @@ pub(super) fn phase(word: &str, reason: &str) -> Phase {
         | "RS" | "SIGNALING" | "SI" | "EXPEDITING" => Phase::Running,
         "SUSPENDED" | "S" | "STOPPED" | "ST" => Phase::Suspended,
         "COMPLETED" | "CD" => ended(EndingKind::Completed),
+        "FAILED" | "F" if LAUNCH_REASONS.contains(&reason) => ended(EndingKind::LaunchFailed),
         "FAILED" | "F" => ended(EndingKind::Failed),
         "TIMEOUT" | "TO" | "DEADLINE" | "DL" => ended(EndingKind::TimedOut),
         "OUT_OF_MEMORY" | "OOM" => ended(EndingKind::OutOfMemory),

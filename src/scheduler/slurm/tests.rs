@@ -81,6 +81,7 @@ fn polls_tell_ends_apart() {
     for (state, exit, reason, expected) in [
         ("COMPLETED", "0", "None", ended(EndingKind::Completed, Some(0), None)),
         ("FAILED", "768", "NonZeroExitCode", ended(EndingKind::Failed, Some(3), None)),
+        ("FAILED", "256", "BadConstraints", ended(EndingKind::LaunchFailed, Some(1), None)),
         ("FAILED", "11", "None", ended(EndingKind::Failed, None, Some(11))),
         ("TIMEOUT", "15", "TimeLimit", ended(EndingKind::TimedOut, None, Some(15))),
         ("OUT_OF_MEMORY", "125", "OutOfMemory", ended(EndingKind::OutOfMemory, Some(0), None)),

@@ -1,11 +1,16 @@
 //! What only a batch system does: pending and held jobs, refusals, time limits.
 
+use jobferry::model::ids::Token;
 use jobferry::model::resources::Resources;
 use jobferry::scheduler::{EndingKind, Observed, Phase, Submission};
 use jobferry::worker::submission::Mode;
 
-use super::Bench;
-use crate::run_directories::{Job, ask};
+use super::{Bench, watched};
+use crate::run_directories::{Job, Staged, ask};
+
+fn tokens_of(staged: &[Staged]) -> Vec<Token> {
+    staged.iter().map(|staged| staged.token.clone()).collect()
+}
 
 fn with(change: impl FnOnce(&mut Resources)) -> Job {
     Job::shell("echo start >>starts").with(|job| change(&mut job.resources))
@@ -66,8 +71,17 @@ async fn what_cannot_run_is_refused_in_slurms_words() {
         })
         .collect();
     assert!(said[0].contains("invalid partition"), "{said:?}");
-    let tokens: Vec<_> = staged.iter().map(|staged| staged.token.clone()).collect();
-    assert!(bench.find(&tokens).iter().all(Vec::is_empty));
+    // Slurm keeps a record of some of them; none is alive.
+    for (staged, ids) in staged.iter().zip(bench.find(&tokens_of(&staged))) {
+        for id in ids {
+            let status = bench.seen(&watched(id, staged)).unwrap();
+            assert!(
+                matches!(&status.phase, Phase::Ended(end) if end.kind == EndingKind::LaunchFailed),
+                "{status:?}"
+            );
+        }
+        assert!(!staged.exists(".jobferry/start"));
+    }
 }
 
 #[tokio::test]
