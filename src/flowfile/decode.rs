@@ -86,12 +86,9 @@ impl<'tree> At<'tree> {
 
     /// Returns the whole number when it is in the range; anything else is a fault.
     pub fn integer(&self, range: std::ops::RangeInclusive<i64>, faults: &mut Faults) -> Option<i64> {
-        let value = match self.node.value {
-            Value::Integer(value) => value,
-            _ => {
-                self.wrong("a whole number", faults);
-                return None;
-            }
+        let Value::Integer(value) = self.node.value else {
+            self.wrong("a whole number", faults);
+            return None;
         };
         if !range.contains(&value) {
             let (low, high) = range.into_inner();

@@ -43,7 +43,7 @@ pub(super) fn job(
     let name = table.take("name").and_then(|at| name(&at, &mut scope));
     let worker = table.take("worker").and_then(|at| name_of_worker(&at, &mut scope));
     let exec_config = exec_config(&mut table, &mut scope);
-    let metadata = metadata(table.take("metadata"), combination, scope.faults);
+    let metadata = metadata(table.take("metadata").as_ref(), combination, scope.faults);
     // Read by the sweep already.
     table.take("for");
     table.take("each");
@@ -182,8 +182,8 @@ fn name_of_worker(at: &At<'_>, scope: &mut Scope<'_, '_>) -> Option<String> {
     Some(name)
 }
 
-fn metadata(at: Option<At<'_>>, combination: &Combination, faults: &mut Faults) -> Document {
-    let mut metadata = match at.as_ref().map(|at| (at, &at.node.value)) {
+fn metadata(at: Option<&At<'_>>, combination: &Combination, faults: &mut Faults) -> Document {
+    let mut metadata = match at.map(|at| (at, &at.node.value)) {
         None => Document::new(),
         Some((_, Value::Map(entries))) => entries_to_document(entries),
         Some((at, _)) => {

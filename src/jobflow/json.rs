@@ -218,6 +218,9 @@ impl<B: Builder> Reader<'_, B> {
         let word = self.rest().get(..end).unwrap_or_default();
         let known = WORDS.into_iter().find(|(name, _)| *name == word).map(|(_, scalar)| scalar);
         let Some(scalar) = known.or_else(|| number(word)) else {
+            if word.is_empty() {
+                return Err(self.error("a value is missing"));
+            }
             let shown: String = word.chars().take(20).collect();
             return Err(self.error(format!("`{shown}` is no JSON value")));
         };

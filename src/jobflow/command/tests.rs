@@ -33,9 +33,9 @@ fn job(command: &StoredCommand) -> Document {
     .into_document()
 }
 
-fn spec(command: &StoredCommand, output: Bson) -> Result<CommandSpec, SpecError> {
+fn spec(command: &StoredCommand, output: &Bson) -> Result<CommandSpec, SpecError> {
     let mut job = job(command);
-    resolve(&mut job, &|_| Some(&output), OnMissing::Error).unwrap();
+    resolve(&mut job, &|_| Some(output), OnMissing::Error).unwrap();
     CommandSpec::from_job(&job).map(Option::unwrap)
 }
 
@@ -76,7 +76,7 @@ fn values_of_other_jobs_come_in_typed_or_as_text() {
         ],
         ..command()
     };
-    let spec = spec(&command, parent()).unwrap();
+    let spec = spec(&command, &parent()).unwrap();
     let expected = ["p", "e=1.5!", "it's; rm -rf /", "1", "b", "7"].map(str::to_owned).to_vec();
     assert_eq!(spec.program, Program::Arguments(expected));
     assert_eq!(spec.environment, [("E".into(), "1.5".into()), ("T".into(), "e=1.5!".into())]);
@@ -93,7 +93,7 @@ fn values_in_a_shell_text_are_variables_that_a_real_shell_reads_back() {
     let variables = BTreeMap::from([("jf_t".to_owned(), reference("t"))]);
     let text = "printf %s \"${jf_t}\"; false; printf no".to_owned();
     let command = StoredCommand { program: StoredProgram::Shell { text, variables }, ..command() };
-    let Program::Shell(text) = spec(&command, parent()).unwrap().program else { panic!() };
+    let Program::Shell(text) = spec(&command, &parent()).unwrap().program else { panic!() };
     let ran = std::process::Command::new("sh").args(["-c", &text]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&ran.stdout), "it's; rm -rf /");
     assert!(!ran.status.success());
@@ -107,7 +107,7 @@ fn what_cannot_be_run_is_refused() {
         files: vec![StoredFile { path: path.into(), mode: 0o644, content }],
         ..command()
     };
-    let refusal = |command: StoredCommand| spec(&command, parent()).unwrap_err();
+    let refusal = |command: StoredCommand| spec(&command, &parent()).unwrap_err();
     assert_eq!(refusal(arguments(vec![])), SpecError::NoCommand);
     assert_eq!(refusal(arguments(vec!["".into()])), SpecError::NoCommand);
     assert_eq!(
