@@ -123,12 +123,9 @@ fn unusable(part: &'static str, store: &StoreConfig) -> ConnectError {
 
 /// Returns what a runner of this project acts on.
 ///
-/// Makes the directories for files under way (0700). Workers with the same connection share one host. A worker that
+/// Nothing is connected or written. Workers with the same connection share one host. A worker that
 /// this version cannot use is left out and logged: its jobs stay READY, the others go on.
-pub fn plan(project: &Project) -> Result<Plan, ConnectError> {
-    for directory in ["files", "download", "keep"] {
-        make_private(&project.tmp_dir.join(directory))?;
-    }
+pub fn plan(project: &Project) -> Plan {
     let here: Arc<dyn Transport> = Arc::new(LocalTransport::new());
     let mut hosts: Vec<(Option<Connection>, HostPlan)> = Vec::new();
     for (name, settings) in &project.workers {
@@ -139,7 +136,20 @@ pub fn plan(project: &Project) -> Result<Plan, ConnectError> {
     let exec_configs: BTreeMap<String, Setup> =
         project.exec_config.iter().map(|(name, config)| (name.clone(), exec_config(config))).collect();
     let hosts = hosts.into_iter().map(|(_, host)| host).collect();
-    Ok(Plan { project: project.name.clone(), hosts, exec_configs, here, options: options(project) })
+    Plan { project: project.name.clone(), hosts, exec_configs, here, options: options(project) }
+}
+
+/// Makes the directories for files under way (0700).
+pub fn make_directories(project: &Project) -> Result<(), ConnectError> {
+    ["files", "download", "keep"]
+        .iter()
+        .try_for_each(|directory| make_private(&project.tmp_dir.join(directory)))
+}
+
+/// Returns why this program cannot use a worker of the project, if so; nothing is connected.
+pub fn check_worker(name: &str, settings: &config::Worker) -> Result<(), ConnectError> {
+    let here: Arc<dyn Transport> = Arc::new(LocalTransport::new());
+    add_worker(&mut Vec::new(), name, settings, &here)
 }
 
 fn add_worker(

@@ -71,7 +71,8 @@ pub async fn run(project: &Project, until: Until) -> Result<Ended, RunError> {
 pub fn act(project: &Project, stores: Stores, keeper: &Keeper) -> Result<Act, ConnectError> {
     let by = format!("runner@{}", keeper.holder.host);
     let random = StdRng::from_rng(&mut rand::rng());
-    Ok(Act::new(connect::plan(project)?, stores, Arc::new(SystemClock), by, random))
+    connect::make_directories(project)?;
+    Ok(Act::new(connect::plan(project), stores, Arc::new(SystemClock), by, random))
 }
 
 /// Returns the keeper of this process's lease. Its owner is a name that no other process ever has.

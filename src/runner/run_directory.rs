@@ -1,7 +1,6 @@
 //! From a resolved job to the files of its run directory.
 
-use super::act::Act;
-use super::plan::Worker;
+use super::plan::{Plan, Worker};
 use crate::jobflow::command::{CommandSpec, FileContent, Program as SpecProgram};
 use crate::model::job::JobRecord;
 use crate::model::resources::Resources;
@@ -25,7 +24,7 @@ pub enum RunContent {
 ///
 /// `resolved` is the serialized job without references.
 pub fn files(
-    act: &Act,
+    plan: &Plan,
     worker: &Worker,
     job: &JobRecord,
     resolved: &bson::Document,
@@ -34,7 +33,7 @@ pub fn files(
     let spec = CommandSpec::from_job(resolved).map_err(|error| error.to_string())?;
     let asked = job.resources.as_ref().filter(|resources| !resources.is_empty()).unwrap_or(&worker.resources);
     let resources = Resources::from_document(asked).map_err(|faults| faults.join("; "))?;
-    let setup = setup(act, worker, job)?;
+    let setup = setup(plan, worker, job)?;
     let mut files = Vec::new();
     let payload = match spec {
         None => Payload::Python,
@@ -86,11 +85,11 @@ fn payload(spec: CommandSpec) -> CommandPayload {
 }
 
 /// Returns the worker's set-up followed by what the job's exec_config adds.
-fn setup(act: &Act, worker: &Worker, job: &JobRecord) -> Result<Setup, String> {
+fn setup(plan: &Plan, worker: &Worker, job: &JobRecord) -> Result<Setup, String> {
     let added = match &job.exec_config {
         None | Some(bson::Bson::Null) => return Ok(worker.setup.clone()),
         Some(bson::Bson::String(name)) => {
-            let known = act.plan.exec_configs.get(name).cloned();
+            let known = plan.exec_configs.get(name).cloned();
             known.ok_or_else(|| format!("the project has no exec_config `{name}`"))?
         }
         Some(bson::Bson::Document(document)) => written_out(document)?,

@@ -125,7 +125,7 @@ async fn directory_of(
     outputs: &HashMap<String, OutputDocument>,
 ) -> Result<Result<Put, String>, Hindrance> {
     let run_files = match resolved(job, outputs).map_err(|error| error.to_string()) {
-        Ok(resolved) => super::run_directory::files(act, worker, job, &resolved),
+        Ok(resolved) => super::run_directory::files(&act.plan, worker, job, &resolved),
         Err(why) => Err(why),
     };
     let run_dir = layout::run_directory(&worker.work_dir, &job.key).map_err(|error| error.to_string());
