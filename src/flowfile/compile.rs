@@ -9,7 +9,7 @@ use super::fault::{Fault, Faults};
 use super::plan::{ContentPlan, FilePlan, FlowPlan, JobPlan, ProgramPlan, StdinPlan, Template};
 use super::source::Span;
 use crate::jobflow::command::stored::{StoredCommand, StoredContent, StoredFile, StoredProgram, StoredStdin};
-use crate::jobflow::command::{KeptFile, Retries, path_fault};
+use crate::jobflow::command::{KeptFile, Retries, is_variable_name, path_fault};
 use crate::jobflow::document::CommandJob;
 use crate::jobflow::reference::Reference;
 use crate::jobflow::text::TEXT_KEY;
@@ -85,7 +85,11 @@ impl FlowPlan {
 }
 
 /// Returns the plan of one command, as it is: nothing in it is a reference.
-pub fn single_command(arguments: &[String], resources: Option<Resources>) -> Result<FlowPlan, Fault> {
+pub fn single_command(
+    arguments: &[String],
+    environment: &[(String, String)],
+    resources: Option<Resources>,
+) -> Result<FlowPlan, Fault> {
     let nowhere = |message: &str| Fault::at(Span::default(), "", message);
     let program = arguments.first().filter(|program| !program.is_empty());
     let Some(program) = program else {
@@ -94,9 +98,13 @@ pub fn single_command(arguments: &[String], resources: Option<Resources>) -> Res
     if arguments.iter().any(|argument| argument.contains('\0')) {
         return Err(nowhere("an argument cannot contain a NUL byte"));
     }
+    if let Some((name, _)) = environment.iter().find(|(name, _)| !is_variable_name(name)) {
+        let fault = nowhere(&format!("`{}` is no name of an environment variable", name.escape_debug()));
+        return Err(fault.hint("use letters, digits and `_`, no digit first"));
+    }
     let base = program.rsplit('/').find(|part| !part.is_empty()).unwrap_or(program);
     let name: String = base.chars().filter(|c| !c.is_control()).take(64).collect();
-    let template = |argument: &String| Template::Value(Bson::String(argument.clone()));
+    let template = |text: &String| Template::Value(Bson::String(text.clone()));
     let job = JobPlan {
         name: name.clone(),
         group: name.clone(),
@@ -109,7 +117,7 @@ pub fn single_command(arguments: &[String], resources: Option<Resources>) -> Res
         metadata: Document::new(),
         parents: Vec::new(),
         program: ProgramPlan::Arguments(arguments.iter().map(template).collect()),
-        environment: Vec::new(),
+        environment: environment.iter().map(|(name, value)| (name.clone(), template(value))).collect(),
         stdin: None,
         files: Vec::new(),
         outputs: Vec::new(),

@@ -240,12 +240,13 @@ jobs:
 #[test]
 fn one_command_is_a_flow_too() {
     let arguments = ["/bin/echo", "${x}", "a b"].map(str::to_owned);
-    let plan = single_command(&arguments, None).unwrap();
+    let plan = single_command(&arguments, &[], None).unwrap();
     let flow = compiled(&plan, &HashMap::new()).unwrap();
     assert_eq!(flow.name, "echo");
     assert_eq!(command(&flow, 0).get("arguments"), Some(&bson::bson!(["/bin/echo", "${x}", "a b"])));
-    assert!(single_command(&[], None).is_err());
-    assert!(single_command(&["a\0".to_owned()], None).is_err());
+    assert!(single_command(&[], &[], None).is_err());
+    assert!(single_command(&["a\0".to_owned()], &[], None).is_err());
+    assert!(single_command(&["a".to_owned()], &[("1 X".to_owned(), String::new())], None).is_err());
 }
 
 #[test]
