@@ -10,6 +10,8 @@ use std::process::ExitCode;
 use owo_colors::OwoColorize as _;
 
 use super::output::visible::visible;
+use crate::config::{ConfigError, UnknownName};
+use crate::runner::connect::ConnectError;
 use crate::store::StoreError;
 use crate::transport::TransportError;
 
@@ -119,6 +121,13 @@ impl CliError {
         self
     }
 
+    /// Returns the error with this advice in place of all other.
+    #[must_use]
+    pub fn only_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints = vec![hint.into()];
+        self
+    }
+
     /// Returns whether the reader of our output went away (`jf … | head`), which is no failure.
     pub(super) fn is_broken_pipe(&self) -> bool {
         self.source
@@ -220,6 +229,39 @@ impl From<StoreError> for CliError {
         };
         let hints = store_hint(&error).map(str::to_owned).into_iter().collect();
         Self { hints, ..Self::new(exit, error) }
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        let hints = error.hint().into_iter().collect();
+        Self { hints, ..Self::input(error) }
+    }
+}
+
+impl From<UnknownName> for CliError {
+    fn from(error: UnknownName) -> Self {
+        let hints = error.hint.clone().into_iter().collect();
+        Self { hints, ..Self::input(error) }
+    }
+}
+
+impl From<ConnectError> for CliError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Store(error) => error.into(),
+            ConnectError::Secret(_) => {
+                Self::input(error).hint("`jf project show --source` shows where the secret is looked for")
+            }
+            ConnectError::Worker { .. } => Self::input(error)
+                .hint("change the worker in the project file; `jf project show --source` shows it"),
+            ConnectError::StoreKind { .. } => {
+                Self::input(error).hint("use SqliteStore, MongoStore or MongoURIStore in the project file")
+            }
+            ConnectError::Directory { .. } => {
+                Self::failed(error).hint("check its owner and rights, or set tmp_dir in the project file")
+            }
+        }
     }
 }
 

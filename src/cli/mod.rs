@@ -6,12 +6,15 @@
 
 pub mod error;
 mod flow;
+mod init;
 mod job;
 pub mod output;
+mod project;
 mod query;
 mod select;
 pub mod session;
 mod short_options;
+mod submit;
 mod time;
 
 use std::ffi::OsString;
@@ -41,6 +44,11 @@ enum Command {
     /// List and show flows
     #[command(subcommand)]
     Flow(flow::FlowCommand),
+    /// List, show and check projects
+    #[command(subcommand)]
+    Project(project::ProjectCommand),
+    Init(init::InitArgs),
+    Submit(submit::SubmitArgs),
 }
 
 impl Command {
@@ -48,6 +56,9 @@ impl Command {
         match self {
             Self::Job(command) => command.run(session).await,
             Self::Flow(command) => command.run(session).await,
+            Self::Project(command) => command.run(session).await,
+            Self::Init(args) => init::run(args, session),
+            Self::Submit(args) => submit::run(args, session).await,
         }
     }
 }
@@ -68,11 +79,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 pub fn main_of_runner(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
     let name = args.next().unwrap_or_else(|| "runner".into());
-    main([name, "runner".into()].into_iter().chain(args))
+    let rest: Vec<OsString> = args.collect();
+    if rest.first().is_some_and(|first| first == "--version" || first == "-V") {
+        return main([name].into_iter().chain(rest));
+    }
+    main([name, "runner".into()].into_iter().chain(rest))
 }
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command().after_help(exit_codes());
+    let mut command = short_options::shown(Cli::command()).after_help(exit_codes());
     let line = short_options::expand(&command, args);
     Cli::from_arg_matches(&command.try_get_matches_from_mut(line)?)
 }
@@ -84,7 +99,7 @@ fn execute(cli: Cli) -> Exit {
         Err(error) if error.is_broken_pipe() => Exit::Success,
         Err(error) => {
             let colours = session.options.color.allows(std::io::stderr().is_terminal());
-            error.print(colours, session.options.trace());
+            error.print(colours, session.trace());
             error.exit
         }
     }

@@ -22,13 +22,13 @@ use crate::store::Queue;
 #[command(next_help_heading = "Which jobs")]
 pub(super) struct JobQuery {
     /// Jobs of these uuids and indexes
-    #[arg(long = "job-id", visible_alias = "jid", value_name = "UUID:INDEX", value_parser = job_key)]
+    #[arg(long = "job-id", alias = "jid", value_name = "UUID:INDEX", value_parser = job_key)]
     job_ids: Vec<JobKey>,
     /// Jobs of these short ids
-    #[arg(long = "db-id", visible_alias = "did", value_name = "ID")]
+    #[arg(long = "db-id", alias = "did", value_name = "ID")]
     db_ids: Vec<String>,
     /// Jobs of these flows: uuid, short id of a member, or the beginning of a uuid
-    #[arg(long = "flow-id", visible_alias = "fid", value_name = "FLOW")]
+    #[arg(long = "flow-id", alias = "fid", value_name = "FLOW")]
     flow_ids: Vec<String>,
     /// Jobs in these states
     #[arg(short, long = "state", value_name = "STATE")]
@@ -37,7 +37,7 @@ pub(super) struct JobQuery {
     #[arg(short, long)]
     name: Option<String>,
     /// Jobs of these workers
-    #[arg(long = "worker", visible_alias = "wk", value_name = "WORKER")]
+    #[arg(long = "worker", alias = "wk", value_name = "WORKER")]
     workers: Vec<String>,
     #[command(flatten)]
     metadata: MetadataQuery,
@@ -73,13 +73,13 @@ impl JobQuery {
 #[command(next_help_heading = "Which flows")]
 pub(super) struct FlowQuery {
     /// Flows with these jobs
-    #[arg(long = "job-id", visible_alias = "jid", value_name = "UUID")]
+    #[arg(long = "job-id", alias = "jid", value_name = "UUID")]
     job_uuids: Vec<String>,
     /// Flows with members of these short ids
-    #[arg(long = "db-id", visible_alias = "did", value_name = "ID")]
+    #[arg(long = "db-id", alias = "did", value_name = "ID")]
     db_ids: Vec<String>,
     /// Flows of these uuids
-    #[arg(long = "flow-id", visible_alias = "fid", value_name = "UUID")]
+    #[arg(long = "flow-id", alias = "fid", value_name = "UUID")]
     flow_ids: Vec<String>,
     /// Flows in these states
     #[arg(short, long = "state", value_name = "STATE")]
@@ -119,7 +119,7 @@ impl FlowQuery {
 #[derive(Debug, Clone, Default, Args)]
 struct MetadataQuery {
     /// Metadata that have these entries: k=v,k=v (values are texts) or a JSON object
-    #[arg(long, visible_alias = "meta", value_name = "K=V|JSON")]
+    #[arg(long, alias = "meta", value_name = "K=V|JSON")]
     metadata: Option<Metadata>,
 }
 
@@ -156,16 +156,16 @@ impl FromStr for Metadata {
 #[derive(Debug, Clone, Default, Args)]
 struct DateQuery {
     /// Updated at or after this local time: 2026-11-20, 2026-11-20T14:30:00 or 14:30:00
-    #[arg(long = "start-date", visible_alias = "sdate", value_name = "TIME", conflicts_with_all = ["days", "hours"])]
+    #[arg(long = "start-date", alias = "sdate", value_name = "TIME", conflicts_with_all = ["days", "hours"])]
     start: Option<LocalTime>,
     /// Updated at or before this local time
-    #[arg(long = "end-date", visible_alias = "edate", value_name = "TIME", conflicts_with_all = ["days", "hours"])]
+    #[arg(long = "end-date", alias = "edate", value_name = "TIME", conflicts_with_all = ["days", "hours"])]
     end: Option<LocalTime>,
     /// Updated in the last N days
-    #[arg(long, visible_alias = "ds", value_name = "N")]
+    #[arg(long, alias = "ds", value_name = "N")]
     days: Option<u32>,
     /// Updated in the last N hours; adds to the days
-    #[arg(long, visible_alias = "hs", value_name = "N")]
+    #[arg(long, alias = "hs", value_name = "N")]
     hours: Option<u32>,
 }
 
@@ -193,7 +193,7 @@ pub(super) struct PageOptions {
     #[arg(long, value_name = "FIELD", default_value = "updated_on")]
     sort: SortField,
     /// Oldest (lowest) first
-    #[arg(long, visible_alias = "revs")]
+    #[arg(long, alias = "revs")]
     reverse_sort: bool,
 }
 

@@ -5,10 +5,14 @@ use jiff::Zoned;
 use jiff::tz::TimeZone;
 
 use super::error::{CliError, Trace};
-use super::output::{self, ColorChoice, Form, Output, View};
+use super::output::{self, Advice, ColorChoice, Form, Output, View};
 use super::time::Zone;
+use crate::config::{self, Environment, GeneralSettings, Loaded, Project};
 use crate::model::Timestamp;
 use crate::model::clock::Clock;
+use crate::runner::clock::SystemClock;
+use crate::runner::connect;
+use crate::runner::plan::Plan;
 use crate::store::{Queue, Stores};
 
 /// Options of every command.
@@ -24,7 +28,7 @@ pub struct GlobalOptions {
     /// Use colours; NO_COLOR turns them off
     #[arg(
         long,
-        visible_alias = "col",
+        alias = "col",
         global = true,
         value_name = "WHEN",
         default_value = "auto",
@@ -33,7 +37,7 @@ pub struct GlobalOptions {
     )]
     pub color: ColorChoice,
     /// Print errors with all their inner detail
-    #[arg(long, visible_alias = "fe", global = true)]
+    #[arg(long, alias = "fe", global = true)]
     pub full_exc: bool,
 }
 
@@ -41,21 +45,6 @@ impl GlobalOptions {
     /// Returns for whom the output is.
     pub(super) fn form(&self) -> Form {
         if self.json { Form::Json } else { Form::People }
-    }
-
-    /// Returns how much of an error is printed.
-    pub(super) fn trace(&self) -> Trace {
-        if self.full_exc { Trace::Full } else { Trace::Messages }
-    }
-}
-
-/// The machine's clock.
-#[derive(Debug, Clone, Copy)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())
     }
 }
 
@@ -69,16 +58,21 @@ pub(super) struct Now {
 /// One run of the program.
 pub struct Session {
     pub(super) options: GlobalOptions,
+    pub(super) environment: Environment,
     pub(super) output: Box<dyn Output>,
     pub(super) clock: Box<dyn Clock>,
     pub(super) zone: Zone,
 }
 
 impl Session {
-    /// Returns a session with the machine's clock and time zone.
+    /// Returns a session with the machine's environment, clock and time zone.
     pub(super) fn new(options: GlobalOptions) -> Self {
-        let output = output::open(options.form(), options.color);
-        Self { options, output, clock: Box::new(SystemClock), zone: Zone(TimeZone::system()) }
+        let environment = Environment::of_process();
+        // Settings that cannot be read are told by the first command that needs them.
+        let hints = GeneralSettings::read(&environment).map_or(true, |settings| settings.cli_suggestions);
+        let advice = if hints { Advice::Shown } else { Advice::Hidden };
+        let output = output::open(options.form(), options.color, advice);
+        Self { options, environment, output, clock: Box::new(SystemClock), zone: Zone(TimeZone::system()) }
     }
 
     /// Prints the view on stdout.
@@ -97,17 +91,45 @@ impl Session {
         let moment = jiff::Timestamp::from_millisecond(at.timestamp_millis()).unwrap_or_default();
         Now { at, zoned: moment.to_zoned(self.zone.0.clone()) }
     }
-}
 
-impl Session {
+    /// Returns the settings that hold for every project.
+    pub(super) fn settings(&self) -> Result<GeneralSettings, CliError> {
+        Ok(GeneralSettings::read(&self.environment)?)
+    }
+
+    /// Returns how much of an error is printed.
+    pub(super) fn trace(&self) -> Trace {
+        let always = || GeneralSettings::read(&self.environment).is_ok_and(|settings| settings.cli_full_exc);
+        if self.options.full_exc || always() { Trace::Full } else { Trace::Messages }
+    }
+
+    /// Returns the project that the options, the settings or its being the only one choose.
+    pub(super) fn load(&self) -> Result<Loaded, CliError> {
+        let named = self.options.project.as_deref();
+        Ok(config::select(named, &self.settings()?, &self.environment, &[])?)
+    }
+
+    /// Returns the project of [`Session::load`] alone.
+    pub(super) fn project(&self) -> Result<Project, CliError> {
+        Ok(self.load()?.project)
+    }
+
     /// Returns the project with its stores open, their schema up to date.
     pub(super) async fn open(&self) -> Result<OpenProject, CliError> {
-        Err(CliError::failed("projects cannot be opened by this version yet"))
+        self.open_project(self.project()?).await
+    }
+
+    /// Returns this project with its stores open, their schema up to date.
+    pub(super) async fn open_project(&self, project: Project) -> Result<OpenProject, CliError> {
+        let stores = connect::open_stores(&project).await?;
+        stores.queue.migrate().await?;
+        Ok(OpenProject { project, stores })
     }
 }
 
 /// A project with its stores open.
 pub(super) struct OpenProject {
+    pub(super) project: Project,
     pub(super) stores: Stores,
 }
 
@@ -115,5 +137,10 @@ impl OpenProject {
     /// Returns the store of jobs and flows.
     pub(super) fn queue(&self) -> &dyn Queue {
         self.stores.queue.as_ref()
+    }
+
+    /// Returns hosts and workers as the runner uses them; nothing is connected yet.
+    pub(super) fn plan(&self) -> Plan {
+        connect::plan(&self.project)
     }
 }

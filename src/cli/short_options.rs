@@ -1,6 +1,6 @@
 //! Short options of several letters (`-did`, `-wk`), as jobflow-remote's `jf` has them and clap has not.
 //!
-//! An argument declares such a name as a visible alias (`visible_alias = "did"`). Before clap sees the command line,
+//! An argument declares such a name as an alias (`alias = "did"`). Before clap sees the command line,
 //! [`expand`] turns each `-did` into `--did` where the command at hand knows that alias; everything else is left as
 //! it is. So the table is the command tree itself, and each command has only its own names.
 
@@ -16,6 +16,19 @@ pub(super) fn expand(command: &Command, args: impl IntoIterator<Item = OsString>
     let mut args = args.into_iter();
     let name = args.next();
     name.into_iter().chain(args.map(|arg| walk.take(arg))).collect()
+}
+
+/// Returns the command with these short options named in its help, and in that of its subcommands: `[also -did]`.
+pub(super) fn shown(command: Command) -> Command {
+    command.mut_args(named).mut_subcommands(shown)
+}
+
+fn named(arg: Arg) -> Arg {
+    let Some(names) = arg.get_all_aliases().filter(|names| !names.is_empty()) else { return arg };
+    let names: Vec<String> = names.iter().map(|name| format!("-{name}")).collect();
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let help = format!("{help} [also {}]", names.join(", "));
+    arg.help(help)
 }
 
 /// Where in the command tree the reading of the line has come.
@@ -100,20 +113,31 @@ fn takes_next_word(arg: &Arg) -> bool {
 mod tests {
     use clap::{Arg, ArgAction, Command};
 
-    use super::expand;
+    use super::{expand, shown};
 
     fn tree() -> Command {
         let value = |id: &'static str| Arg::new(id).long(id).action(ArgAction::Append);
         let flag = |id: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue);
         let list = Command::new("list")
-            .arg(value("db-id").visible_alias("did"))
+            .arg(value("db-id").alias("did"))
             .arg(value("name").short('n'))
-            .arg(flag("running").visible_alias("run"))
+            .arg(flag("running").alias("run"))
             .arg(Arg::new("verbose").short('v').action(ArgAction::Count));
         Command::new("jf")
             .arg(value("project").short('p').global(true))
-            .arg(flag("full-exc").visible_alias("fe").global(true))
+            .arg(flag("full-exc").alias("fe").global(true))
             .subcommand(Command::new("job").subcommand(list).subcommand(Command::new("other")))
+    }
+
+    #[test]
+    fn help_names_the_short_options() {
+        let help = shown(tree())
+            .find_subcommand_mut("job")
+            .unwrap()
+            .find_subcommand_mut("list")
+            .unwrap()
+            .render_help();
+        assert!(help.to_string().contains("--db-id <db-id>  [also -did]"), "{help}");
     }
 
     #[test]

@@ -8,6 +8,14 @@
     reason = "a test fails by panicking, also in the functions that tests share, and says on stderr what it leaves out"
 )]
 
+mod cli_environment;
+mod cli_flow;
+mod cli_init;
+mod cli_job;
+mod cli_lab;
+mod cli_main;
+mod cli_project;
+mod cli_submit;
 mod house;
 mod interop_command_job;
 mod run_directories;

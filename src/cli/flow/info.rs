@@ -13,7 +13,6 @@ use crate::cli::session::{Now, Session};
 use crate::cli::time::Zone;
 use crate::model::job::{FlowRecord, JobRecord};
 use crate::model::query::{Detail, JobFilter, Order, Page};
-use crate::model::state::State;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct InfoArgs {
@@ -26,7 +25,7 @@ pub(in crate::cli) struct InfoArgs {
     #[arg(long, value_name = "FIELD", default_value = "db_id")]
     jobs_sort: SortField,
     /// Newest (highest) job first
-    #[arg(long, visible_alias = "jrevs")]
+    #[arg(long, alias = "jrevs")]
     jobs_reverse_sort: bool,
     /// Show more columns; twice for even more
     #[arg(short, long, action = clap::ArgAction::Count)]
@@ -71,7 +70,7 @@ impl View for FlowInfo {
     fn blocks(&self) -> Vec<Block> {
         let title = format!("Flow: {} - {} - {}", self.flow.name, self.flow.uuid, self.flow.state);
         let table = JobTable::of_detail(self.verbose, &self.zone, &self.now).draw(Some(title), &self.jobs);
-        let failed = self.jobs.iter().find(|job| matches!(job.state, State::Failed | State::RemoteError));
+        let failed = self.jobs.iter().find(|job| job_record::is_error(job.state));
         let hint =
             failed.map(|job| Block::Hint(format!("`jf job info {}` tells more about the error.", job.db_id)));
         [Block::Table(table)].into_iter().chain(hint).collect()

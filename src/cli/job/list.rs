@@ -25,13 +25,13 @@ pub(in crate::cli) struct ListArgs {
     #[arg(short, long, help_heading = "Which jobs")]
     error: bool,
     /// Jobs that a runner has in hand (CHECKED_OUT to DOWNLOADED)
-    #[arg(long, visible_alias = "run", help_heading = "Which jobs")]
+    #[arg(long, alias = "run", help_heading = "Which jobs")]
     running: bool,
     /// Jobs that somebody holds locked
     #[arg(short, long, help_heading = "Which jobs")]
     locked: bool,
     /// Jobs of the N latest flows
-    #[arg(long, visible_alias = "lf", value_name = "N", help_heading = "Which jobs")]
+    #[arg(long, alias = "lf", value_name = "N", help_heading = "Which jobs")]
     latest_flow: Option<u32>,
     #[command(flatten)]
     page: PageOptions,
@@ -40,7 +40,7 @@ pub(in crate::cli) struct ListArgs {
     verbose: u8,
     /// Show these columns, in this order
     #[arg(
-        short,
+        short = 'o',
         long = "output",
         value_name = "COLUMN,…",
         value_delimiter = ',',
@@ -48,7 +48,7 @@ pub(in crate::cli) struct ListArgs {
     )]
     columns: Vec<Column>,
     /// Add a column with this entry of the stored data
-    #[arg(long = "stored-data-key", visible_alias = "sdk", value_name = "KEY")]
+    #[arg(long = "stored-data-key", alias = "sdk", value_name = "KEY")]
     stored_data_keys: Vec<String>,
     /// Print only how many jobs there are
     #[arg(long)]
@@ -91,7 +91,7 @@ pub(super) async fn run(args: ListArgs, session: &Session) -> Result<Exit, CliEr
     let page = args.page.page();
     let jobs = queue.jobs(&filter, &page, detail).await?;
     let limited = page.limit.filter(|limit| jobs.len() >= *limit as usize);
-    let columns = args.columns();
+    let columns = args.columns(session)?;
     let zone = session.zone.clone();
     session.show(&JobList { jobs, columns, stored_data_keys: args.stored_data_keys, limited, now, zone })?;
     Ok(Exit::Success)
@@ -118,8 +118,21 @@ impl ListArgs {
         Ok(filter)
     }
 
-    fn columns(&self) -> Vec<Column> {
-        if self.columns.is_empty() { Column::of_detail(self.verbose) } else { self.columns.clone() }
+    /// Returns the columns of the options; without them those of the settings.
+    fn columns(&self, session: &Session) -> Result<Vec<Column>, CliError> {
+        if !self.columns.is_empty() {
+            return Ok(self.columns.clone());
+        }
+        let Some(names) = session.settings()?.cli_job_list_columns.filter(|_| self.verbose == 0) else {
+            return Ok(Column::of_detail(self.verbose));
+        };
+        let column = |name: &String| {
+            Column::from_str(name, true).map_err(|_| {
+                CliError::input(format!("cli_job_list_columns of the settings names no column: {name}"))
+                    .hint("`jf job list --help` names the columns")
+            })
+        };
+        names.iter().map(column).collect()
     }
 }
 
@@ -171,7 +184,7 @@ impl View for JobList {
         if self.jobs.iter().any(|job| job.state.is_active() && job.remote.retry_time_limit.is_some()) {
             blocks.push(Block::Hint("Yellow states: the step failed and will be tried again.".into()));
         }
-        if self.jobs.iter().any(|job| matches!(job.state, State::Failed | State::RemoteError)) {
+        if self.jobs.iter().any(|job| record::is_error(job.state)) {
             blocks.push(Block::Hint("`jf job info ID` tells more about an error.".into()));
         }
         blocks

@@ -1,8 +1,11 @@
 //! `jf job`: what became of single jobs.
 
+mod files;
 mod info;
 pub(super) mod list;
 mod output;
+mod place;
+mod queue_out;
 pub(super) mod record;
 
 use clap::Subcommand;
@@ -18,6 +21,11 @@ pub(super) enum JobCommand {
     Info(info::InfoArgs),
     /// Print the output of a job
     Output(output::OutputArgs),
+    /// Print what a job and its submit script wrote
+    QueueOut(queue_out::QueueOutArgs),
+    /// List and copy the files of a job
+    #[command(subcommand)]
+    Files(files::FilesCommand),
 }
 
 impl JobCommand {
@@ -26,6 +34,8 @@ impl JobCommand {
             Self::List(args) => list::run(args, session).await,
             Self::Info(args) => info::run(args, session).await,
             Self::Output(args) => output::run(args, session).await,
+            Self::QueueOut(args) => queue_out::run(args, session).await,
+            Self::Files(command) => command.run(session).await,
         }
     }
 }

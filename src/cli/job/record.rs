@@ -36,6 +36,11 @@ pub(in crate::cli) fn tone(state: State) -> Tone {
     }
 }
 
+/// Returns whether something went wrong in this state.
+pub(in crate::cli) fn is_error(state: State) -> bool {
+    matches!(state, State::Failed | State::RemoteError)
+}
+
 /// Returns start and end of the run, the end being `now` while it runs; none before the start.
 fn run_span(job: &JobRecord, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let runs = matches!(job.state, State::Running | State::BatchRunning);

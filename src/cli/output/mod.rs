@@ -112,13 +112,14 @@ impl ColorChoice {
 }
 
 /// Returns the output that the options ask for.
-pub(super) fn open(form: Form, colors: ColorChoice) -> Box<dyn Output> {
+pub(super) fn open(form: Form, colors: ColorChoice, advice: Advice) -> Box<dyn Output> {
     let is_terminal = io::stdout().is_terminal();
     match form {
         Form::Json => Box::new(json::JsonOutput),
         Form::People => Box::new(table::TableOutput {
             colours: colors.allows(is_terminal),
             width: table::width(is_terminal),
+            advice,
         }),
     }
 }
@@ -128,6 +129,13 @@ pub(super) fn open(form: Form, colors: ColorChoice) -> Box<dyn Output> {
 pub(super) enum Form {
     People,
     Json,
+}
+
+/// Whether people are told what to type next (`cli_suggestions` of the settings).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Advice {
+    Shown,
+    Hidden,
 }
 
 /// Writes the text to stdout in one piece and flushes it.

@@ -6,13 +6,14 @@ use comfy_table::{Attribute, Color, ContentArrangement};
 use owo_colors::OwoColorize as _;
 
 use super::visible::{visible, visible_line};
-use super::{Block, Cell, Output, Table, Tone, View, write_out};
+use super::{Advice, Block, Cell, Output, Table, Tone, View, write_out};
 
 /// Prints views for people.
 pub(super) struct TableOutput {
     pub(super) colours: bool,
     /// Columns of the terminal; none where lines are never broken (a pipe, a file).
     pub(super) width: Option<u16>,
+    pub(super) advice: Advice,
 }
 
 impl Output for TableOutput {
@@ -32,6 +33,7 @@ impl TableOutput {
             Block::Table(table) => self.table(table),
             Block::Fields { title, fields } => self.fields(title, fields),
             Block::Text(text) => format!("{}\n", visible(text)),
+            Block::Hint(_) if self.advice == Advice::Hidden => String::new(),
             Block::Hint(text) => format!("{}\n", self.paint(&visible(text), Tone::Warning)),
         }
     }
@@ -140,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_pipe_gets_one_line_per_row_without_colours() {
-        let output = TableOutput { colours: false, width: None };
+        let output = TableOutput { colours: false, width: None, advice: Advice::Shown };
         insta::assert_snapshot!(output.table(&jobs()), @r"
         Jobs
          DB id  Name                                   State
@@ -151,20 +153,20 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_gets_wrapped_cells() {
-        let output = TableOutput { colours: false, width: Some(34) };
+        let output = TableOutput { colours: false, width: Some(34), advice: Advice::Shown };
         let text = output.table(&jobs());
         assert!(text.lines().all(|line| line.chars().count() <= 34), "{text}");
     }
 
     #[test]
     fn colours_are_there_when_asked_for_and_only_ours() {
-        let coloured = TableOutput { colours: true, width: None }.table(&jobs());
+        let coloured = TableOutput { colours: true, width: None, advice: Advice::Shown }.table(&jobs());
         assert!(coloured.contains("\u{1b}[") && coloured.contains("relax\\x1b[2J"), "{coloured:?}");
     }
 
     #[test]
     fn fields_of_several_lines_stay_below_their_key() {
-        let output = TableOutput { colours: false, width: None };
+        let output = TableOutput { colours: false, width: None, advice: Advice::Shown };
         let fields = vec![("name".into(), "x".into()), ("stderr".into(), "one\ntwo\n".into())];
         insta::assert_snapshot!(output.fields("Job 3", &fields), @r"
         Job 3
