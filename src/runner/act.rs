@@ -34,6 +34,7 @@ pub struct Act {
 pub struct Wake {
     pub checkout: Notify,
     pub complete: Notify,
+    pub mend: Notify,
     /// Per host.
     pub hosts: BTreeMap<String, HostWake>,
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::act::{Act, Hindrance};
 use super::lease::{Keeper, Standing};
 use super::plan::{HostPlan, Place};
-use super::reconcile::{self, Why};
+use super::reconcile::{self, Found, Why};
 use super::{checkout, collect, complete, poll, stage, submit};
 use crate::model::state::State;
 
@@ -39,6 +39,9 @@ pub enum Ended {
 /// How long the steps in hand may take once the runner is told to stop: longer than any one command on a host
 /// (60 s by default), so that a step is only cut when its host hangs.
 pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(75);
+
+/// How often half-done work is looked for. It costs a look at the unfinished flows.
+const MEND_EVERY: Duration = Duration::from_secs(300);
 
 /// Bounds of the pause between two looks for "nothing left to do". It grows with the length of the run, of which it
 /// never is more than a fiftieth.
@@ -74,16 +77,20 @@ pub async fn run(
         stop_keeper.send_replace(true);
         ended
     };
-    let mend = async || -> Result<(), Hindrance> {
-        let mended = act.stores.queue.repair(act.now()).await?;
-        if mended > 0 {
-            tracing::info!("mended {mended} jobs and flows that an interrupted step had left half-done");
-        }
-        Ok(())
-    };
-    let (ended, ()) = tokio::join!(work, keeper.run(act, standing, keeper_stop, mend));
+    let (ended, ()) = tokio::join!(work, keeper.run(act, standing, keeper_stop, async || mend(act).await));
     keeper.release(act).await;
     ended
+}
+
+/// Finishes what interrupted steps have left half-done: at the beginning of each reign, and now and then, because a
+/// database server may still do what a dead client sent it last.
+async fn mend(act: &Act) -> Result<(), Hindrance> {
+    let mended = act.stores.queue.repair(act.now()).await?;
+    if mended > 0 {
+        tracing::info!("mended {mended} jobs and flows that an interrupted step had left half-done");
+        act.wake.checkout.notify_one();
+    }
+    Ok(())
 }
 
 type Edge<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -97,6 +104,12 @@ fn edges<'a>(act: &'a Act, stop: &watch::Receiver<bool>) -> Vec<Edge<'a>> {
     let mut completion = complete::Memory::default();
     edges.push(Box::pin(reconcile::run("complete", act, &act.wake.complete, second, async move |_| {
         complete::activate(act, &mut completion).await
+    })));
+    edges.push(Box::pin(reconcile::run("mend", act, &act.wake.mend, stop.clone(), async |why| {
+        if why == Why::Timer {
+            mend(act).await?;
+        }
+        Ok(Found::Nothing { again_in: MEND_EVERY })
     })));
     for host in &act.plan.hosts {
         edges.extend(host_edges(act, host, stop));

@@ -21,8 +21,12 @@ const MIGRATIONS: [(u32, &str); 1] = [(1, include_str!("../../../migrations/mong
 
 const SCHEMA_ID: &str = "jobferry_schema";
 
-/// Building the indexes of a database of millions of jobs takes minutes; the lock outlives its dead owner by this.
-const LOCK_MILLISECONDS: i64 = 600_000;
+/// The lock outlives its dead owner by this. Building the indexes of a database of millions of jobs takes minutes: a
+/// living owner renews it.
+const LOCK_MILLISECONDS: i64 = 10_000;
+
+/// How often a living owner renews the lock: two renewals may fail before others take it.
+const RENEW_EVERY: Duration = Duration::from_secs(3);
 
 /// Waits for the lock: 600 times a tenth of a second.
 const LOCK_TRIES: u32 = 600;
@@ -38,14 +42,45 @@ fn newest() -> u32 {
 
 /// Runs what is missing and returns the versions it ran.
 pub(super) async fn migrate(server: &Server) -> Result<Vec<u32>, Fault> {
-    refuse_newer(server, version(server).await?)?;
+    let found = version(server).await?;
+    refuse_newer(server, found)?;
+    if found == newest() {
+        // The usual case costs one read: every command begins with this.
+        return Ok(Vec::new());
+    }
     let owner = ObjectId::new();
     let found = lock(server, owner).await?;
-    let done = run(server, found).await;
+    let done = run_and_renew(server, found, owner).await;
     let released = unlock(server, owner).await;
     let done = done?;
     released?;
     Ok(done)
+}
+
+/// Makes the indexes that are not there: `jf admin index rebuild` of the Python side drops ours.
+pub(super) async fn restore_indexes(server: &Server) -> Result<(), Fault> {
+    for (_, text) in MIGRATIONS {
+        run_commands(server, text).await?;
+    }
+    Ok(())
+}
+
+async fn run_and_renew(server: &Server, found: u32, owner: ObjectId) -> Result<Vec<u32>, Fault> {
+    let mut work = std::pin::pin!(run(server, found));
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep(RENEW_EVERY) => renew(server, owner).await?,
+        }
+    }
+}
+
+async fn renew(server: &Server, owner: ObjectId) -> Result<(), Fault> {
+    let until = doc! { "$set": { "jobferry_schema.locked_until": { "$add": ["$$NOW", LOCK_MILLISECONDS] } } };
+    let filter = doc! { "_id": SCHEMA_ID, "jobferry_schema.lock": owner };
+    server.auxiliary().update_one(filter, vec![until]).write_concern(durable()).await?;
+    Ok(())
 }
 
 async fn run(server: &Server, found: u32) -> Result<Vec<u32>, Fault> {

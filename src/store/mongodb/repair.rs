@@ -7,6 +7,7 @@ use super::access::{Access, Fault, only};
 use super::derive::derive_flows;
 use super::finish::{Signature, settle, unsettled};
 use super::insert::{release_waiting, remove_unfinished};
+use super::migrations::restore_indexes;
 use crate::model::Timestamp;
 use crate::model::flow::FlowState;
 
@@ -16,6 +17,7 @@ const MOST_FLOWS: usize = 50;
 /// Mends jobs and flows and returns how many.
 pub(super) async fn repair(server: &Server, at: Timestamp) -> Result<u64, Fault> {
     let signature = Signature { at, by: "repair".to_owned() };
+    restore_indexes(server).await?;
     let mut mended = remove_unfinished(server, at).await?;
     let jobs = unsettled(server).await?;
     let mut access = Access::plain(server);

@@ -212,3 +212,22 @@ async fn an_end_killed_between_transactions() {
     let some = doc! { "state": "COMPLETED" };
     finish_killed_at(REPLICA_SET, async |raw| count(raw, "jobs", some.clone()).await > 0).await;
 }
+
+/// A process that dies while it changes the schema holds up the next one for seconds, not for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lock_of_a_dead_migration_ends_by_itself() {
+    let Some(scratch) = Scratch::new("the_lock_of_a_dead_migration_ends_by_itself", STANDALONE) else {
+        return;
+    };
+    let _dropped = Dropped(scratch.clone());
+    let locked = async |raw: &Database| {
+        let lock = doc! { "jobferry_schema.lock": { "$exists": true } };
+        raw.collection::<Document>("jf_auxiliary").find_one(lock).await.unwrap().is_some()
+    };
+    let migrate = |stores: Stores| async move { drop(stores.queue.migrate().await) };
+    killed_at(&scratch, migrate, locked).await;
+    let stores = scratch.open().await.into_stores();
+    let migrated =
+        tokio::time::timeout(LIMIT, stores.queue.migrate()).await.expect("within the limit").unwrap();
+    assert!(migrated == [1] || migrated.is_empty(), "{migrated:?}");
+}
