@@ -5,7 +5,7 @@
 //!
 //! - [`document`] writes a serialized `Job` that Python tools decode without any package of ours;
 //! - [`command`] is the command inside it: read when the job is staged, and asked for its outputs when it has ended;
-//! - [`reference`] finds `OutputReference`s and puts the outputs in their place;
+//! - [`reference`](mod@reference) finds `OutputReference`s and puts the outputs in their place;
 //! - [`json`] reads JSON as Python writes it (`NaN`, `Infinity`), and [`text`] writes values for programs to read.
 
 pub mod command;
