@@ -166,10 +166,10 @@ impl CliError {
             // Later lines of one message stand below its first, so that the headings can be found.
             let line = line.replace('\n', "\n    ");
             text.push_str(&heading.painted(colours));
-            text.push_str(&format!(" {line}\n"));
+            text.extend([" ", &line, "\n"]);
         }
         if trace == Trace::Full {
-            text.push_str(&format!("{:#?}\n", self.source));
+            text.extend([format!("{:#?}", self.source).as_str(), "\n"]);
         }
         // A closed stderr leaves nobody to tell.
         drop(std::io::stderr().write_all(text.as_bytes()));

@@ -19,13 +19,13 @@ use crate::store::{Queue, Stores};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct GlobalOptions {
-    /// Act on this project; else the one of JFREMOTE_PROJECT, else the only one there is
+    /// Act on this project; else the one of `JFREMOTE_PROJECT`, else the only one there is
     #[arg(short, long, global = true, value_name = "NAME")]
     pub project: Option<String>,
     /// Print results as JSON, under stable names
     #[arg(long, global = true)]
     pub json: bool,
-    /// Use colours; NO_COLOR turns them off
+    /// Use colours; `NO_COLOR` turns them off
     #[arg(
         long,
         alias = "col",

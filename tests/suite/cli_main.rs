@@ -28,13 +28,13 @@ fn version_and_help() {
 
         Options of every command:
           -p, --project <NAME>
-                  Act on this project; else the one of JFREMOTE_PROJECT, else the only one there is
+                  Act on this project; else the one of `JFREMOTE_PROJECT`, else the only one there is
 
               --json
                   Print results as JSON, under stable names
 
               --color [<WHEN>]
-                  Use colours; NO_COLOR turns them off [also -col]
+                  Use colours; `NO_COLOR` turns them off [also -col]
 
                   Possible values:
                   - auto:   On a terminal, unless `NO_COLOR` is set
@@ -103,10 +103,10 @@ fn version_and_help() {
                   Updated in the last N hours; adds to the days [also -hs]
 
           -e, --error
-                  Jobs in an error state (REMOTE_ERROR, FAILED)
+                  Jobs in an error state (`REMOTE_ERROR`, `FAILED`)
 
               --running
-                  Jobs that a runner has in hand (CHECKED_OUT to DOWNLOADED) [also -run]
+                  Jobs that a runner has in hand (`CHECKED_OUT` to `DOWNLOADED`) [also -run]
 
           -l, --locked
                   Jobs that somebody holds locked
@@ -146,13 +146,13 @@ fn version_and_help() {
 
         Options of every command:
           -p, --project <NAME>
-                  Act on this project; else the one of JFREMOTE_PROJECT, else the only one there is
+                  Act on this project; else the one of `JFREMOTE_PROJECT`, else the only one there is
 
               --json
                   Print results as JSON, under stable names
 
               --color [<WHEN>]
-                  Use colours; NO_COLOR turns them off [also -col]
+                  Use colours; `NO_COLOR` turns them off [also -col]
 
                   Possible values:
                   - auto:   On a terminal, unless `NO_COLOR` is set

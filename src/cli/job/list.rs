@@ -21,10 +21,10 @@ use crate::store::Queue;
 pub(in crate::cli) struct ListArgs {
     #[command(flatten)]
     query: JobQuery,
-    /// Jobs in an error state (REMOTE_ERROR, FAILED)
+    /// Jobs in an error state (`REMOTE_ERROR`, `FAILED`)
     #[arg(short, long, help_heading = "Which jobs")]
     error: bool,
-    /// Jobs that a runner has in hand (CHECKED_OUT to DOWNLOADED)
+    /// Jobs that a runner has in hand (`CHECKED_OUT` to `DOWNLOADED`)
     #[arg(long, alias = "run", help_heading = "Which jobs")]
     running: bool,
     /// Jobs that somebody holds locked

@@ -86,11 +86,8 @@ impl TableOutput {
             // A value of several lines is set below its key's column, so that the keys stay findable.
             let indent = format!("\n{}", " ".repeat(width + 5));
             let value = visible(&cell.text).trim_end().replace('\n', &indent);
-            text.push_str(&format!(
-                "  {} = {}\n",
-                self.paint(&key, Tone::Faint),
-                self.paint(&value, cell.tone)
-            ));
+            let (key, value) = (self.paint(&key, Tone::Faint), self.paint(&value, cell.tone));
+            text.extend(["  ", &key, " = ", &value, "\n"]);
         }
         text
     }

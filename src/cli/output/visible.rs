@@ -10,9 +10,9 @@ pub(in crate::cli) fn visible(text: &str) -> String {
         match character {
             '\n' | '\t' => shown.push(character),
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                shown.push_str(&format!("\\u{{{:x}}}", u32::from(character)));
+                shown.extend(character.escape_unicode());
             }
-            control if control.is_control() => shown.push_str(&format!("\\x{:02x}", u32::from(control))),
+            control if control.is_control() => shown.extend(["\\x", &format!("{:02x}", u32::from(control))]),
             other => shown.push(other),
         }
     }
