@@ -46,7 +46,8 @@ pub(super) async fn run(args: DemoArgs, session: &Session) -> Result<Exit, CliEr
     let file = folder.join("diamond.yaml");
     std::fs::write(&file, FLOW)?;
     connect::make_private(&project.log_dir)?;
-    logging::start(&project.log_dir, "info", project.jobferry.log_files, Stderr::Silent).map_err(CliError::failed)?;
+    logging::start(&project.log_dir, "info", project.jobferry.log_files, Stderr::Silent)
+        .map_err(CliError::failed)?;
     let (flow, files) = compile_file(&file, &project, session)?;
     let opened = session.open_project(project).await?;
     opened.stores.files.put_files(&files).await?;
@@ -142,7 +143,8 @@ impl Report<'_> {
     }
 
     fn next_commands(&self) -> String {
-        let program = std::env::current_exe().map_or_else(|_| "jf".to_owned(), |path| path.display().to_string());
+        let program =
+            std::env::current_exe().map_or_else(|_| "jf".to_owned(), |path| path.display().to_string());
         let projects = self.folder.join("projects");
         let last = self.jobs.last().map(|job| job.db_id.as_str()).unwrap_or_default();
         let quote = crate::model::quote::quote;
@@ -160,8 +162,11 @@ impl Report<'_> {
 
 impl View for Report<'_> {
     fn json(&self) -> Value {
-        let places: Map<String, Value> =
-            self.places().into_iter().map(|(what, path)| (what.replace([' ', ','], "_"), json!(path))).collect();
+        let places: Map<String, Value> = self
+            .places()
+            .into_iter()
+            .map(|(what, path)| (what.replace([' ', ','], "_"), json!(path)))
+            .collect();
         json!({
             "jobs": self.jobs.iter().map(|job| record::summary(job, self.now.at)).collect::<Vec<_>>(),
             "outputs": self.outputs.iter().cloned().collect::<Map<_, _>>(),
@@ -170,7 +175,8 @@ impl View for Report<'_> {
     }
 
     fn blocks(&self) -> Vec<Block> {
-        let table = JobTable::of_detail(0, &self.zone, &self.now).draw(Some("Jobs of the demo".to_owned()), &self.jobs);
+        let table = JobTable::of_detail(0, &self.zone, &self.now)
+            .draw(Some("Jobs of the demo".to_owned()), &self.jobs);
         let outputs = self.outputs.iter().map(|(name, value)| (name.clone(), Cell::from(value.to_string())));
         let places = self.places().into_iter().map(|(what, path)| (what.to_owned(), Cell::from(path)));
         vec![

@@ -4,6 +4,7 @@
 //! data, stderr is talk. Options and meanings are those of jobflow-remote 1.0 where it has the same command; its
 //! short options of several letters (`-did`) are read by [`short_options`]. Exit codes: [`error::Exit`].
 
+mod demo;
 pub mod error;
 mod flow;
 mod init;
@@ -11,6 +12,7 @@ mod job;
 pub mod output;
 mod project;
 mod query;
+mod runner;
 mod select;
 pub mod session;
 mod short_options;
@@ -47,8 +49,12 @@ enum Command {
     /// List, show and check projects
     #[command(subcommand)]
     Project(project::ProjectCommand),
+    /// Start, stop, run and look at the daemon
+    #[command(subcommand)]
+    Runner(runner::RunnerCommand),
     Init(init::InitArgs),
     Submit(submit::SubmitArgs),
+    Demo(demo::DemoArgs),
 }
 
 impl Command {
@@ -57,8 +63,10 @@ impl Command {
             Self::Job(command) => command.run(session).await,
             Self::Flow(command) => command.run(session).await,
             Self::Project(command) => command.run(session).await,
+            Self::Runner(command) => command.run(session).await,
             Self::Init(args) => init::run(args, session),
             Self::Submit(args) => submit::run(args, session).await,
+            Self::Demo(args) => demo::run(args, session).await,
         }
     }
 }

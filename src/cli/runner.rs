@@ -87,7 +87,8 @@ impl RunnerCommand {
 async fn foreground(project: &Project, level: Option<String>, until: Until) -> Result<Exit, CliError> {
     let level = level.unwrap_or_else(|| project.log_level.as_str().to_owned());
     crate::runner::connect::make_private(&project.log_dir)?;
-    logging::start(&project.log_dir, &level, project.jobferry.log_files, Stderr::Log).map_err(CliError::failed)?;
+    logging::start(&project.log_dir, &level, project.jobferry.log_files, Stderr::Log)
+        .map_err(CliError::failed)?;
     match process::run(project, until).await? {
         Ended::Stopped | Ended::Idle => Ok(Exit::Success),
         Ended::OutOfTime => Ok(Exit::Incomplete),
@@ -95,13 +96,18 @@ async fn foreground(project: &Project, level: Option<String>, until: Until) -> R
 }
 
 async fn start_daemon(session: &Session, project: &Project, start: Start) -> Result<Exit, CliError> {
-    let mut arguments: Vec<String> = ["--project", &project.name, "runner", "start", "--foreground"].map(str::to_owned).to_vec();
+    let mut arguments: Vec<String> =
+        ["--project", &project.name, "runner", "start", "--foreground"].map(str::to_owned).to_vec();
     if std::env::current_exe().is_ok_and(|program| program.file_name().is_some_and(|name| name == "runner")) {
         arguments.retain(|argument| argument != "runner");
     }
     arguments.extend(start.log.into_iter().flat_map(|level| ["--log".to_owned(), level]));
     let pid = daemon::start(&project.daemon_dir, &arguments, daemon::START_LIMIT).await?;
-    session.remark(&format!("The runner of project {} is up (pid {pid}); its log is in {}", project.name, project.log_dir.display()))?;
+    session.remark(&format!(
+        "The runner of project {} is up (pid {pid}); its log is in {}",
+        project.name,
+        project.log_dir.display()
+    ))?;
     Ok(Exit::Success)
 }
 
@@ -118,7 +124,8 @@ async fn show_status(session: &Session, project: &Project) -> Result<Exit, CliEr
     let pid = daemon::running(&project.daemon_dir);
     let report = status::read(&project.daemon_dir).filter(|report| pid == Some(report.pid));
     let jobs = counts.into_iter().collect();
-    let view = StatusView { project: project.name.clone(), pid, lease, report, jobs, zone: session.zone.clone() };
+    let view =
+        StatusView { project: project.name.clone(), pid, lease, report, jobs, zone: session.zone.clone() };
     session.show(&view)?;
     Ok(Exit::Success)
 }
@@ -169,11 +176,16 @@ impl View for StatusView {
     }
 
     fn blocks(&self) -> Vec<Block> {
-        let mut blocks = vec![Block::Fields { title: format!("Runner of project {}", self.project), fields: self.fields() }];
+        let mut blocks = vec![Block::Fields {
+            title: format!("Runner of project {}", self.project),
+            fields: self.fields(),
+        }];
         if let Some(report) = &self.report {
             blocks.push(Block::Table(hosts(report, &self.zone)));
         }
-        let rows = self.jobs.iter().map(|(state, count)| vec![Cell::new(state.name(), record::tone(*state)), Cell::from(count.to_string())]);
+        let rows = self.jobs.iter().map(|(state, count)| {
+            vec![Cell::new(state.name(), record::tone(*state)), Cell::from(count.to_string())]
+        });
         blocks.push(Block::Table(Table {
             title: Some("Jobs".to_owned()),
             columns: ["State", "Number"].map(str::to_owned).to_vec(),
@@ -204,7 +216,8 @@ impl StatusView {
 }
 
 fn hosts(report: &Report, zone: &super::time::Zone) -> Table {
-    let local = |ms: Option<i64>| ms.map_or_else(String::new, |ms| zone.second(bson::DateTime::from_millis(ms)));
+    let local =
+        |ms: Option<i64>| ms.map_or_else(String::new, |ms| zone.second(bson::DateTime::from_millis(ms)));
     let rows = report.hosts.iter().map(|host| {
         let health = match &host.trouble {
             None => Cell::new("ok", Tone::Good),
@@ -232,12 +245,22 @@ fn hosts(report: &Report, zone: &super::time::Zone) -> Table {
 impl From<DaemonError> for CliError {
     fn from(error: DaemonError) -> Self {
         let hint = match &error {
-            DaemonError::AlreadyRunning { .. } => "look at it with `runner status`, stop it with `runner stop`",
+            DaemonError::AlreadyRunning { .. } => {
+                "look at it with `runner status`, stop it with `runner stop`"
+            }
             DaemonError::NotRunning => "`runner status` shows whether one runs on another machine",
-            DaemonError::Directory { .. } => "give your account write access to it, or set `daemon_dir` in the project file",
-            DaemonError::StillRunning { .. } => "it ends when its steps in hand are done; `kill -9` is safe, too",
-            DaemonError::Spawn(_) | DaemonError::Signal { .. } => "check the rights of your account on this machine",
-            DaemonError::Died { .. } | DaemonError::NotHealthy { .. } => "try `runner run` to see it in this terminal",
+            DaemonError::Directory { .. } => {
+                "give your account write access to it, or set `daemon_dir` in the project file"
+            }
+            DaemonError::StillRunning { .. } => {
+                "it ends when its steps in hand are done; `kill -9` is safe, too"
+            }
+            DaemonError::Spawn(_) | DaemonError::Signal { .. } => {
+                "check the rights of your account on this machine"
+            }
+            DaemonError::Died { .. } | DaemonError::NotHealthy { .. } => {
+                "try `runner run` to see it in this terminal"
+            }
         };
         Self::failed(error).hint(hint)
     }

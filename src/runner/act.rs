@@ -1,6 +1,7 @@
 //! What all edges share: the stores, the clock, the right to act, the wake-ups and each host's health.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::lease::Right;
 use super::plan::{HostPlan, Plan};
 use crate::model::Timestamp;
 use crate::model::clock::Clock;
-use crate::store::{StoreError, Stores};
+use crate::store::{Applied, Move, StoreError, Stores};
 use crate::transport::{Answer, Operation, TransportError};
 
 /// What all edges share.
@@ -25,6 +26,9 @@ pub struct Act {
     pub by: String,
     pub right: Right,
     pub wake: Wake,
+    /// Even while no jobs are being finished. A store without transactions shows a finished job some time before its
+    /// children are READY: who counts jobs meanwhile finds too few.
+    finishing: AtomicU64,
     health: Mutex<BTreeMap<String, Breaker>>,
     random: Mutex<StdRng>,
 }
@@ -67,7 +71,23 @@ impl Act {
         let hosts = plan.hosts.iter().map(|h| (h.transport.host().to_owned(), HostWake::default())).collect();
         let wake = Wake { hosts, ..Wake::default() };
         let (health, random) = (Mutex::default(), Mutex::new(random));
-        Self { plan, stores, clock, by, right: Right::default(), wake, health, random }
+        let (right, finishing) = (Right::default(), AtomicU64::new(0));
+        Self { plan, stores, clock, by, right, wake, finishing, health, random }
+    }
+
+    /// Stores moves that end jobs, with all that follows.
+    pub async fn finish(&self, moves: &[Move]) -> Result<Vec<Applied>, StoreError> {
+        self.finishing.fetch_add(1, Ordering::SeqCst);
+        let finished = self.stores.queue.finish(moves).await;
+        self.finishing.fetch_add(1, Ordering::SeqCst);
+        finished
+    }
+
+    /// Returns what `look` finds, or nothing when jobs were being finished meanwhile.
+    pub async fn undisturbed<T>(&self, look: impl Future<Output = T>) -> Option<T> {
+        let before = self.finishing.load(Ordering::SeqCst);
+        let found = look.await;
+        (before.is_multiple_of(2) && self.finishing.load(Ordering::SeqCst) == before).then_some(found)
     }
 
     /// Returns the current time.

@@ -135,8 +135,7 @@ async fn finish(act: &Act, verdicts: &[(&JobRecord, Verdict)]) -> Result<(), Hin
     let moves: Vec<Move> = verdicts.iter().map(|(job, verdict)| the_move(act, job, verdict)).collect();
     let (again, ends): (Vec<Move>, Vec<Move>) =
         moves.into_iter().partition(|one| one.event == Some(Event::TryAgain));
-    let finished: Vec<Applied> =
-        if ends.is_empty() { Vec::new() } else { act.stores.queue.finish(&ends).await? };
+    let finished: Vec<Applied> = if ends.is_empty() { Vec::new() } else { act.finish(&ends).await? };
     if !again.is_empty() {
         act.stores.queue.apply(&again).await?;
     }

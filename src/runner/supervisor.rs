@@ -166,7 +166,7 @@ async fn idle(act: &Act, until: Until) {
 }
 
 async fn nothing_to_do(act: &Act) -> bool {
-    let Ok(load) = act.stores.queue.load().await else { return false };
+    let Some(Ok(load)) = act.undisturbed(act.stores.queue.load()).await else { return false };
     let workers = act.plan.worker_names();
     let moving = |state: &State| state.is_active() || *state == State::Ready;
     State::ALL.iter().filter(|state| moving(state)).all(|state| checkout::count(&load, &workers, *state) == 0)

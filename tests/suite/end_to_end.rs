@@ -54,7 +54,8 @@ fn the_worker_has_no_route_to_the_database() {
     let Some(configuration) = super::services::address(test, "JF_TEST_SSH_CONFIG") else { return };
     let address = uri.trim_start_matches("mongodb://").split(['/', '?']).next().unwrap().to_owned();
     let (host, port) = address.split_once(':').unwrap();
-    let output = on_cluster(&configuration, &format!("bash -c 'exec 3<>/dev/tcp/{host}/{port}' 2>&1; echo code $?"));
+    let output =
+        on_cluster(&configuration, &format!("bash -c 'exec 3<>/dev/tcp/{host}/{port}' 2>&1; echo code $?"));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("refused") && said.contains("code 1"), "{said}");
 }
@@ -102,13 +103,19 @@ const KILLS: u32 = 20;
 /// A run of 100 jobs whose runner is killed again and again: all end well, each started exactly once.
 fn every_job_starts_once(test: &str, store: Store, site: Site) {
     let Some(lab) = Lab::new(test, store, site) else { return };
+    // So few at once that twenty lives of a runner are not enough for all.
+    lab.write_project(&lab.worker_text("    max_jobs: 3\n"));
     let starts = format!("{}/starts", lab.work_dir);
     let flow = lab.write("hundred.yaml", &hundred(&starts));
     lab.ok(&["submit", flow.to_str().unwrap()]);
     let mut random = StdRng::seed_from_u64(20);
-    for _ in 0..KILLS {
+    for kill in 0..KILLS {
         let mut runner = lab.start_runner();
-        wait(Duration::from_millis(random.random_range(5..700)));
+        wait(Duration::from_millis(random.random_range(20..900)));
+        assert!(
+            runner.try_wait().unwrap().is_none(),
+            "all was done before kill {kill}: the jobs are too quick"
+        );
         runner.kill().unwrap();
         runner.wait().unwrap();
     }
@@ -131,7 +138,7 @@ flow: hundred
 jobs:
   number:
     for: {{n: {{from: 1, to: 100}}}}
-    shell: 'echo ${{n}} >> {starts}; echo ${{n}}'
+    shell: 'echo ${{n}} >> {starts}; sleep 0.4; echo ${{n}}'
     outputs: {{n: {{regex: '([0-9]+)', in: stdout, type: integer}}}}
   sum:
     shell: 'tr -d \"[] \" < numbers | tr , \"\\n\" | awk \"{{ s += \\$1 }} END {{ print s }}\"'
@@ -169,7 +176,9 @@ fn the_daemon_starts_tells_its_status_and_stops() {
     let again = super::lab::finish(lab.command("runner", &["start"]));
     assert_eq!(again.status.code(), Some(1), "{}", talk(&again));
     lab.ok(&["submit", "--", "true"]);
-    eventually("the job completes", Duration::from_secs(30), || lab.states().iter().all(|(_, s)| s == "COMPLETED"));
+    eventually("the job completes", Duration::from_secs(30), || {
+        lab.states().iter().all(|(_, s)| s == "COMPLETED")
+    });
     let status = lab.json(&["runner", "status"]);
     assert_eq!(status["running"], json!(true), "{status}");
     let stopped = super::lab::finish(lab.command("runner", &["stop"]));

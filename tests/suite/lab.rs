@@ -73,14 +73,18 @@ impl Lab {
         };
         let resources = if self.site == Site::SshSlurm { "    resources: {partition: main}\n" } else { "" };
         let work_dir = &self.work_dir;
-        format!("workers:\n  w:\n{connection}    scheduler_type: {scheduler}\n    work_dir: {work_dir}\n{resources}{more}")
+        format!(
+            "workers:\n  w:\n{connection}    scheduler_type: {scheduler}\n    work_dir: {work_dir}\n{resources}{more}"
+        )
     }
 
     /// Writes the project file with these workers.
     pub(crate) fn write_project(&self, workers: &str) {
         let stores = self.database.as_ref().map_or(String::new(), |(uri, name)| {
             let store = |collection: &str| {
-                format!("{{type: MongoURIStore, uri: '{uri}', database: {name}, collection_name: {collection}}}")
+                format!(
+                    "{{type: MongoURIStore, uri: '{uri}', database: {name}, collection_name: {collection}}}"
+                )
             };
             format!("queue: {{store: {}}}\njobstore: {{docs_store: {}}}\n", store("jobs"), store("outputs"))
         });
@@ -160,7 +164,8 @@ impl Lab {
         let jobs = self.json(&["job", "list", "-m", "0"]);
         let jobs = jobs["jobs"].as_array().or_else(|| jobs.as_array()).unwrap().clone();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let mut states: Vec<(String, String)> = jobs.iter().map(|job| (text(&job["name"]), text(&job["state"]))).collect();
+        let mut states: Vec<(String, String)> =
+            jobs.iter().map(|job| (text(&job["name"]), text(&job["state"]))).collect();
         states.sort();
         states
     }
@@ -236,7 +241,10 @@ pub(crate) fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() ->
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test thread waits for another process, with a limit around it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test thread waits for another process, with a limit around it"
+)]
 fn pause() {
     std::thread::sleep(Duration::from_millis(20));
 }

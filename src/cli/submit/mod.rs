@@ -3,9 +3,9 @@
 mod command;
 mod preview;
 mod source;
-mod wait;
+pub(super) mod wait;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -109,6 +109,15 @@ pub(super) async fn run(args: SubmitArgs, session: &Session) -> Result<Exit, Cli
     }
 }
 
+/// Returns what `jf submit FILE` would insert into the project's stores.
+pub(super) fn compile_file(
+    file: &Path,
+    project: &Project,
+    session: &Session,
+) -> Result<(NewFlow, Vec<NewFile>), CliError> {
+    compile_source(&source::read(file, None)?, None, project, session)
+}
+
 /// Returns the flow with the names it uses checked against the project, and the files to be stored with it.
 fn compile(
     args: &SubmitArgs,
@@ -122,9 +131,18 @@ fn compile(
         }
         None => args.command.source(&args.program)?,
     };
+    compile_source(&source, args.worker.clone(), project, session)
+}
+
+fn compile_source(
+    source: &source::Source,
+    worker: Option<String>,
+    project: &Project,
+    session: &Session,
+) -> Result<(NewFlow, Vec<NewFile>), CliError> {
     let local = source.local_content()?;
     let first = project.default_worker().map(|(name, _)| name.to_owned());
-    let defaults = Defaults { worker: args.worker.clone().or(first), ..Defaults::default() };
+    let defaults = Defaults { worker: worker.or(first), ..Defaults::default() };
     let mut ids = || Uuid::new_v4().to_string();
     let compiled = source.plan.compile(&mut ids, &local.content, &defaults, session.clock.now());
     let flow = compiled.map_err(|faults| source.faulty(&faults))?;
@@ -150,6 +168,7 @@ async fn follow(
     interrupts: &mut Signal,
 ) -> Result<Exit, CliError> {
     session.remark(&submitted(flow, ids))?;
+    wait::warn_without_runner(session, opened.queue()).await?;
     let Some(counts) = wait::follow(session, opened.queue(), &flow.uuid, interrupts).await? else {
         session.remark(&format!("the jobs go on; `jf flow info {}` shows them", flow.uuid))?;
         return Ok(Exit::Interrupted);

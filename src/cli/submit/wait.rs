@@ -25,21 +25,20 @@ const QUIET_ROUNDS: u32 = 4;
 const SILENT_ROUNDS: u32 = 200;
 
 /// How many jobs are in each state.
-pub(super) type Counts = BTreeMap<State, u64>;
+pub(in crate::cli) type Counts = BTreeMap<State, u64>;
 
 /// Returns the watch for Ctrl-C. To be made before the jobs are, so that an early one leaves them alone, too.
-pub(super) fn interrupts() -> Result<Signal, CliError> {
+pub(in crate::cli) fn interrupts() -> Result<Signal, CliError> {
     Ok(signal(SignalKind::interrupt())?)
 }
 
 /// Returns the counts once no job of the flow moves any more; none when Ctrl-C came first.
-pub(super) async fn follow(
+pub(in crate::cli) async fn follow(
     session: &Session,
     queue: &dyn Queue,
     flow: &str,
     interrupt: &mut Signal,
 ) -> Result<Option<Counts>, CliError> {
-    warn_without_runner(session, queue).await?;
     let filter = JobFilter { flows: vec![flow.to_owned()], ..JobFilter::default() };
     let display = Display::open(session.options.form());
     let mut watch = Watch::default();
@@ -63,7 +62,11 @@ pub(super) async fn follow(
     result
 }
 
-async fn warn_without_runner(session: &Session, queue: &dyn Queue) -> Result<(), CliError> {
+/// Says that nobody runs the jobs, if that is so.
+pub(in crate::cli) async fn warn_without_runner(
+    session: &Session,
+    queue: &dyn Queue,
+) -> Result<(), CliError> {
     let lease = queue.lease().await?;
     if lease.is_none_or(|lease| lease.standing == Standing::RanOut) {
         session.remark("no runner is at work; `runner start` in another terminal starts one")?;
@@ -72,12 +75,12 @@ async fn warn_without_runner(session: &Session, queue: &dyn Queue) -> Result<(),
 }
 
 /// Returns how the command ends: well only if every job completed.
-pub(super) fn exit(counts: &Counts) -> Exit {
+pub(in crate::cli) fn exit(counts: &Counts) -> Exit {
     if counts.keys().all(|state| *state == State::Completed) { Exit::Success } else { Exit::Incomplete }
 }
 
 /// Returns the counts as people read them: `3 COMPLETED, 1 RUNNING`.
-pub(super) fn describe(counts: &Counts) -> String {
+pub(in crate::cli) fn describe(counts: &Counts) -> String {
     let parts: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
     parts.join(", ")
 }
