@@ -270,6 +270,9 @@ fn worker(name: &str, settings: &config::Worker) -> Result<Worker, ConnectError>
         setup,
         max_jobs: settings.max_jobs,
         command_limit: settings.timeout_execute,
+        poll_floor: settings.jobferry.poll_floor,
+        keep_attempts: settings.jobferry.keep_attempts,
+        download_delay: settings.delay_download,
     })
 }
 

@@ -53,6 +53,12 @@ pub struct Worker {
     pub max_jobs: Option<u32>,
     /// Limit of one command on the host.
     pub command_limit: Duration,
+    /// The least pause between two questions to its scheduler.
+    pub poll_floor: Duration,
+    /// Earlier attempts at a job whose directories stay; none keeps all.
+    pub keep_attempts: Option<u32>,
+    /// Pause between the end of a job and the fetching of its files.
+    pub download_delay: Option<Duration>,
 }
 
 /// The runner's times and limits. Defaults are in `config/default.yaml`.

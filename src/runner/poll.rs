@@ -38,8 +38,8 @@ const SPOOL_FLOOR_HERE: Duration = Duration::from_millis(15);
 const SPOOL_FLOOR_AWAY: Duration = Duration::from_millis(200);
 const SPOOL_CEILING_HERE: Duration = Duration::from_secs(1);
 
-/// The least pause between two questions to a scheduler: sites ask their users for no more.
-const QUEUE_FLOOR: Duration = Duration::from_secs(2);
+/// The least pause between two questions to the processes of this machine. Elsewhere the workers' own floor holds.
+const QUEUE_FLOOR_HERE: Duration = Duration::from_secs(1);
 
 /// How long a job may be missing from the queue, with no end marker and no accounting, before it is taken for ended:
 /// here nothing lags behind; away, file systems and accounting do.
@@ -122,8 +122,12 @@ impl Memory {
         (self.quiet_for() / 10).clamp(floor, ceiling.max(floor))
     }
 
-    fn queue_is_due(&self, act: &Act) -> bool {
-        let pause = (self.quiet_for() / 5).clamp(QUEUE_FLOOR, act.plan.options.poll_every.max(QUEUE_FLOOR));
+    fn queue_is_due(&self, act: &Act, host: &HostPlan) -> bool {
+        let floor = match host.place {
+            Place::Here => QUEUE_FLOOR_HERE,
+            Place::Away => host.workers.iter().map(|worker| worker.poll_floor).max().unwrap_or_default(),
+        };
+        let pause = (self.quiet_for() / 5).clamp(floor, act.plan.options.poll_every.max(floor));
         self.asked.is_none_or(|asked| asked.elapsed() >= pause)
     }
 }
@@ -133,7 +137,7 @@ async fn ask(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result<Learned,
     let mut batch = vec![Operation::Remove { files: memory.done.clone() }];
     let spools: Vec<String> = host.workers.iter().map(|w| layout::spool(&w.work_dir)).collect();
     batch.extend(spools.iter().map(|directory| Operation::List { directory: directory.clone() }));
-    let due = memory.queue_is_due(act);
+    let due = memory.queue_is_due(act, host);
     let groups = if due { by_scheduler(host, &memory.watched) } else { Vec::new() };
     let limit = limit_of(host);
     batch.extend(groups.iter().map(|(scheduler, watched)| question(scheduler.poll(watched), limit)));
@@ -386,7 +390,11 @@ fn ended(act: &Act, host: &HostPlan, job: &JobRecord, status: Option<&Status>) -
     let outcome =
         status.map(|status| Outcome { scheduler_state: Some(status.word.clone()), ..Outcome::default() });
     let changes = [Change::QueueState(Some("DONE".to_owned())), Change::Outcome(outcome)];
-    Move::step(job, event, act.now(), &act.by).with(changes)
+    let delay = host.worker(&job.worker).and_then(|worker| worker.download_delay);
+    let not_before = delay
+        .filter(|_| host.place == Place::Away)
+        .map(|delay| Change::RetryTimeLimit(Some(act.later(delay))));
+    Move::step(job, event, act.now(), &act.by).with(changes).with(not_before)
 }
 
 /// Stores the moves, forgets the jobs that moved on, and wakes the next step.

@@ -7,6 +7,10 @@ use crate::model::resources::Resources;
 use crate::worker::script::{self, Attempt, CommandPayload, Payload, Program, Setup};
 use crate::worker::{input, layout};
 
+/// Said of a job that is a Python function. Its documents are kept as they are: another runner can take it up.
+const PYTHON_JOB: &str = "it is a Python function, which this version of JobFerry does not run: `jf job retry` of \
+                          jobflow-remote and its own runner take it up from here";
+
 /// A file for the run directory.
 pub struct RunFile {
     pub path: String,
@@ -36,7 +40,7 @@ pub fn files(
     let setup = setup(plan, worker, job)?;
     let mut files = Vec::new();
     let payload = match spec {
-        None => Payload::Python,
+        None => return Err(PYTHON_JOB.to_owned()),
         Some(spec) => {
             files.extend(spec.files.iter().map(staged_file));
             Payload::Command(payload(spec))

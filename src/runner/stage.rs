@@ -203,6 +203,7 @@ async fn upload(
     }
     let skipped = batch.len();
     batch.extend(puts.into_iter().map(Operation::Put));
+    batch.extend(staged.iter().filter_map(|one| outdated(host, one)));
     let answers = act.perform(host, batch, limit).await?;
     let prepared = answers
         .first()
@@ -212,6 +213,15 @@ async fn upload(
     }
     let answers = answers.into_iter().skip(skipped);
     Ok(staged.iter().zip(answers).filter_map(|(one, answer)| judge(act, host, one, answer)).collect())
+}
+
+/// Returns the removal of the earlier attempt whose directory is no longer kept, now that there is one more.
+fn outdated(host: &HostPlan, staged: &Staged<'_>) -> Option<Operation> {
+    let keep = i32::try_from(host.worker(&staged.job.worker)?.keep_attempts?).ok()?;
+    let attempt =
+        staged.job.ferry.attempt.checked_sub(1)?.checked_sub(keep).filter(|attempt| *attempt > 0)?;
+    let directory = format!("{}.attempt-{attempt}", staged.run_dir);
+    Some(Operation::RemoveTree { directory, marker: layout::INPUT.to_owned() })
 }
 
 fn judge(act: &Act, host: &HostPlan, staged: &Staged<'_>, answer: Answer) -> Option<Move> {

@@ -165,6 +165,9 @@ fn plan(world: &Arc<World>) -> Plan {
         setup: Setup::default(),
         max_jobs,
         command_limit: Duration::from_secs(60),
+        poll_floor: Duration::from_secs(1),
+        keep_attempts: Some(3),
+        download_delay: None,
     };
     let host = |name: &str, place, max_jobs| HostPlan {
         transport: Link::new(world, name, false),
