@@ -1,0 +1,112 @@
+# shellcheck shell=bash
+# The same project file, server and jobs for jobflow-remote 1.0.1 and for JobFerry. Sourced by `run`.
+# shellcheck disable=SC2154
+
+peer_version=1.0.1
+peer_process=
+
+# The peer does not run as root (it cannot read the state of kernel threads): then as this account, as JobFerry does here.
+ordinary_account=nobody
+
+# Kept between runs, because it takes minutes to make. Root's own cache cannot be read by others.
+peer_place() {
+    if [ "$(id -u)" = 0 ]; then echo /var/cache/jobferry-tests/peer-jobflow-remote-$peer_version; else
+        echo "$XDG_CACHE_HOME/jobferry-tests/peer-jobflow-remote-$peer_version"
+    fi
+}
+
+install_peer() {
+    peer=$(peer_place)
+    [ ! -e "$peer/complete" ] || return 0
+    progress "installing jobflow-remote $peer_version into $peer"
+    rm -rf "$peer" && mkdir -p "$peer" || return 1
+    if timeout 900 python3 -m venv "$peer" &&
+        timeout 900 "$peer/bin/pip" install --quiet --disable-pip-version-check "jobflow-remote==$peer_version" >&2; then
+        : >"$peer/complete"
+        return 0
+    fi
+    progress "jobflow-remote cannot be installed: it is left out"
+    return 1
+}
+
+# Runs a command as an ordinary user.
+as_user() {
+    local user
+    user=$(id -un)
+    set -- env HOME="$place/home" USER="$user" LOGNAME="$user" "$@"
+    if [ "$(id -u)" != 0 ]; then "$@"; return; fi
+    set -- "${@/#USER=*/USER=$ordinary_account}"
+    set -- "${@/#LOGNAME=*/LOGNAME=$ordinary_account}"
+    setpriv --reuid "$ordinary_account" --regid "$(id -g "$ordinary_account")" --clear-groups "$@"
+}
+
+# A project file that both read. Delays are as short as the peer takes them.
+new_peer_project() {
+    new_project "$1" mongodb
+    mkdir -p "$place/home"
+    local server=${JF_TEST_MONGODB_URI#mongodb://}
+    server=${server%%/*}
+    local store="type: MongoStore, host: ${server%:*}, port: ${server#*:}, database: $1"
+    install -m 755 "$here/noop_execution" "$work/bin/noop_execution"
+    cat >"$place/projects/bench.yaml" <<END
+name: bench
+log_level: info
+base_dir: $place/base
+runner: {delay_checkout: 1, delay_check_run_status: 1, delay_advance_status: 1, delay_refresh_limited: 60, delay_update_batch: 1}
+workers:
+  here: {type: local, scheduler_type: shell, work_dir: $place/work, execution_cmd: "$work/bin/noop_execution {}", timeout_execute: 60}
+queue: {store: {$store, collection_name: jobs}}
+jobstore: {docs_store: {$store, collection_name: outputs}}
+END
+    mkdir -p "$place/base" "$place/work"
+    [ "$(id -u)" != 0 ] || chown -R "$ordinary_account" "$place"
+    as_user "$peer/bin/jf" -p bench admin reset -y >"$place/reset.log" 2>&1 ||
+        fail "the peer's database: $(tail -n 5 "$place/reset.log")"
+}
+
+stop_peer() {
+    [ -z "$peer_process" ] || kill "$peer_process" 2>/dev/null
+    [ -z "$peer_process" ] || wait "$peer_process" 2>/dev/null
+    peer_process=
+}
+
+# Submits to the runner that is up and notes the rate from there to the last completion: rate_of RUNNER.
+rate_of() {
+    local begin end
+    begin=$(as_user "$peer/bin/python" "$here/submit_python_jobs.py" bench here "$jobs" 2>"$place/submit.log" | tail -n 1)
+    [ -n "$begin" ] || fail "the submission: $(tail -n 5 "$place/submit.log")"
+    wait_completed "$jobs" 900
+    end=$(time_of last updated_on)
+    note "$1" peer "$(per_second "$jobs" "$begin" "${end}000")"
+}
+
+measure_peer() {
+    # shellcheck disable=SC2034 # `run` reads it.
+    install_peer || { with_peer=; return; }
+    new_peer_project peer_theirs
+    as_user "$peer/bin/jf" -p bench runner run >"$place/runner.log" 2>&1 &
+    peer_process=$!
+    # It imports for some seconds; from then on it looks for jobs every second.
+    sleep 10
+    rate_of theirs
+    stop_peer
+    new_peer_project peer_ours
+    as_user "$work/bin/jf" -p bench runner run --log warn >"$place/runner.log" 2>&1 &
+    peer_process=$!
+    sleep 2
+    rate_of ours
+    stop_peer
+}
+
+print_peer() {
+    local theirs ours
+    theirs=$(median "${result['theirs peer']}") ours=$(median "${result['ours peer']}")
+    cat <<END
+
+| $jobs Python jobs with a no-op \`execution_cmd\`, one flow, MongoDB, runner already up | jobs/s |
+|---|---|
+| jobflow-remote $peer_version, one process | $theirs |
+| JobFerry | $ours |
+| ratio | $(awk -v a="$ours" -v b="$theirs" 'BEGIN { printf "%.0f\n", a / b }') |
+END
+}
