@@ -3,8 +3,8 @@
 //! Per job the script goes into the run directory and answers, in this order: what was answered before (the file
 //! `submitted`), the id of a copy that already started (`start`), or what the scheduler says now. Before the scheduler
 //! is asked the file `submitting` is taken; who finds it taken does not ask a second time unless the caller has looked
-//! the token up and found nothing ([`Mode::Again`]). So a lost answer, or a runner killed at any point, never leads
-//! to a second job in the queue.
+//! the token up and found nothing ([`Mode::Again`]); then the start record also goes before an answer that was no use. So
+//! a lost answer, or a runner killed at any point, never leads to a second job in the queue.
 
 use super::layout;
 use crate::model::ids::Token;

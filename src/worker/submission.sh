@@ -45,6 +45,7 @@ jf_one_job() {
   jf_word=ran jf_code=0 jf_out= jf_err=
   if [ -n "$jf_stop" ]; then jf_word=skipped
   elif ! cd "$JF_RUN_DIR" 2>/dev/null; then jf_word=missing
+  elif [ "$jf_mode" = again ] && jf_read_start; then jf_word=started jf_out=$jf_known
   elif jf_read_submitted; then jf_word=known jf_out=$jf_known
   elif jf_read_start; then jf_word=started jf_out=$jf_known
   elif [ "$jf_mode" = first ] && [ -e .jobferry/submitting ]; then jf_word=held

@@ -194,6 +194,10 @@ async fn asking_again_submits_once(bench: Bench) {
     for mode in [Mode::First, Mode::Again] {
         assert_eq!(bench.submit_as(mode, &[&staged]).0, first);
     }
+    // What was written down is no use: once that is known, the start record speaks.
+    fs::write(staged.run_dir.join(".jobferry/submitted"), "?\njobferry-complete\n").unwrap();
+    assert!(matches!(bench.submit_as(Mode::First, &[&staged]).0.as_slice(), [Submission::Unclear { .. }]));
+    assert_eq!(bench.submit_as(Mode::Again, &[&staged]).0, first);
     assert_eq!(staged.read("starts"), "start\n");
 }
 

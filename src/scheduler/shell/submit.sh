@@ -9,9 +9,12 @@ if ! command -v setsid >/dev/null; then
 fi
 jf_bash=sh
 if command -v bash >/dev/null; then jf_bash=bash; fi
-setsid "$jf_bash" ./submit.sh </dev/null >>queue.out 2>>queue.err &
-jf_pid=$!
-read -r jf_stat </proc/$jf_pid/stat
-read -r jf_boot </proc/sys/kernel/random/boot_id
-set -- ${jf_stat##*) }
-echo "$jf_pid-${20}-${jf_boot%%-*}"
+# The process itself says who it is, before it becomes the job: a quick job may have ended, and be gone from /proc, by the
+# time anybody else could look.
+{
+  read -r jf_stat </proc/self/stat
+  read -r jf_boot </proc/sys/kernel/random/boot_id
+  set -- ${jf_stat##*) }
+  echo "${jf_stat%% *}-${20}-${jf_boot%%-*}"
+  exec setsid "$jf_bash" ./submit.sh </dev/null >>queue.out 2>>queue.err
+} &
