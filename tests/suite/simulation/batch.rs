@@ -5,7 +5,8 @@ use jobferry::scheduler::{
     Ending, EndingKind, HeaderJob, NoAnswer, Observed, Phase, Printed, Question, Scheduler, Status,
     Submission, Unsupported, Watched,
 };
-use jobferry::worker::{layout, submission};
+use jobferry::worker::{end_marker, layout, submission};
+use tokio::time::Instant;
 
 use super::world::{Inner, Stage};
 
@@ -126,6 +127,7 @@ pub(super) fn run(world: &mut Inner, host: &str, script: &str, input: &str, sile
         "simulated-find" => (0, find(world, host, input)),
         "simulated-cancel" => {
             let ids: Vec<&str> = input.lines().collect();
+            world.note(&format!("{host}: cancelled {ids:?}"));
             world.queue.retain(|process| process.host != host || !ids.contains(&process.id.as_str()));
             (0, format!("{COMPLETE}\n"))
         }
@@ -136,7 +138,9 @@ pub(super) fn run(world: &mut Inner, host: &str, script: &str, input: &str, sile
 
 fn poll(world: &Inner, host: &str, input: &str) -> String {
     let ids: Vec<&str> = input.lines().collect();
-    let known = world.queue.iter().filter(|p| p.host == host && ids.contains(&p.id.as_str()));
+    let now = Instant::now();
+    let shown = world.queue.iter().filter(|p| p.host == host && p.visible_at <= now);
+    let known = shown.filter(|p| ids.contains(&p.id.as_str()));
     let lines = known.filter_map(|process| {
         let word = match process.stage {
             Stage::Pending => "pending",
@@ -150,20 +154,45 @@ fn poll(world: &Inner, host: &str, input: &str) -> String {
 }
 
 fn find(world: &Inner, host: &str, input: &str) -> String {
-    let known =
-        world.queue.iter().filter(|p| p.host == host && input.lines().any(|line| line == p.token.as_str()));
+    let now = Instant::now();
+    let shown = world.queue.iter().filter(|p| p.host == host && p.visible_at <= now);
+    let known = shown.filter(|p| input.lines().any(|line| line == p.token.as_str()));
     known.map(|p| format!("{} {}\n", p.token, p.id)).chain([format!("{COMPLETE}\n")]).collect()
+}
+
+/// How one order of a submission goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    None,
+    Limit,
+    TimeOut,
+    /// Accepted, but the scheduler's client did not learn of it.
+    Unheard,
+    /// The script dies before the scheduler was asked, or before the answer was written down.
+    DiesBefore,
+    DiesAfter,
 }
 
 /// Does what the submission script does, and prints what it prints.
 fn submit(world: &mut Inner, host: &str, input: &str, faulty: bool) -> (i32, String) {
     let mut printed = "jobferry-submission 1\n".to_owned();
     let mut count = 0;
+    let mut stop = false;
     for line in input.lines() {
         let mut words = line.splitn(3, ' ');
         let (mode, token) = (words.next().unwrap(), Token::parse(words.next().unwrap()).unwrap());
         let run_dir = words.next().unwrap().trim_end_matches('/');
-        let (word, code, out) = submit_one(world, host, mode, &token, run_dir, faulty);
+        let trouble = if faulty { draw(world) } else { Trouble::None };
+        let (word, code, out) = if stop {
+            ("skipped", 0, String::new())
+        } else {
+            submit_one(world, host, mode, &token, run_dir, trouble)
+        };
+        world.note(&format!("{host}: {mode} {token}: {word} {code} {trouble:?}"));
+        if word == "dead" {
+            return (137, printed);
+        }
+        stop = stop || code == 124;
         printed += &format!("job {token} {word} {code}\n");
         if !out.is_empty() {
             printed += &format!("o:{out}\n");
@@ -173,16 +202,28 @@ fn submit(world: &mut Inner, host: &str, input: &str, faulty: bool) -> (i32, Str
     (0, printed + &format!("end {count}\n"))
 }
 
+fn draw(world: &mut Inner) -> Trouble {
+    match rand::RngExt::random_range(&mut world.random, 0..6) {
+        0 => Trouble::None,
+        1 => Trouble::Limit,
+        2 => Trouble::TimeOut,
+        3 => Trouble::Unheard,
+        4 => Trouble::DiesBefore,
+        _ => Trouble::DiesAfter,
+    }
+}
+
 fn submit_one(
     world: &mut Inner,
     host: &str,
     mode: &str,
     token: &Token,
     run_dir: &str,
-    faulty: bool,
+    trouble: Trouble,
 ) -> (&'static str, i32, String) {
     let submitted = format!("{run_dir}/{}", layout::SUBMITTED);
     let submitting = format!("{run_dir}/{}", layout::SUBMITTING);
+    let start = format!("{run_dir}/{}", layout::START);
     let disk = world.disk(host);
     if !disk.contains_key(&format!("{run_dir}/{}", layout::INPUT)) {
         return ("missing", 0, String::new());
@@ -190,19 +231,28 @@ fn submit_one(
     if let Some(id) = disk.get(&submitted) {
         return ("known", 0, String::from_utf8(id.clone()).unwrap());
     }
+    if let Some(start) = disk.get(&start)
+        && let Ok(start) = end_marker::read_start(start, token)
+    {
+        return ("started", 0, start.scheduler_id.unwrap_or_default());
+    }
     if mode == "first" && disk.contains_key(&submitting) {
         return ("held", 0, String::new());
     }
     disk.insert(submitting, Vec::new());
-    match if faulty { rand::RngExt::random_range(&mut world.random, 0..3) } else { 3 } {
-        0 => ("ran", 1, "queue limit reached".into()),
-        1 => ("ran", 9, "socket timed out".into()),
-        2 => {
-            // Accepted, but the client did not learn of it.
+    match trouble {
+        Trouble::Limit => ("ran", 1, "queue limit reached".into()),
+        Trouble::TimeOut => ("ran", 124, "socket timed out".into()),
+        Trouble::Unheard => {
             world.submit(host, token, run_dir);
             ("ran", 9, "socket timed out".into())
         }
-        _ => {
+        Trouble::DiesBefore => ("dead", 0, String::new()),
+        Trouble::DiesAfter => {
+            world.submit(host, token, run_dir);
+            ("dead", 0, String::new())
+        }
+        Trouble::None => {
             let id = world.submit(host, token, run_dir);
             world.disk(host).insert(submitted, id.clone().into_bytes());
             ("ran", 0, id)

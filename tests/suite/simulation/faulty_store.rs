@@ -16,7 +16,13 @@ use jobferry::store::{
     Queue, StoreError, Stores, Work,
 };
 
+use rand::RngExt;
+use tokio::time::Instant;
+
 use super::world::World;
+
+/// Three times as long as the lease.
+const LONGEST_HANG: Duration = Duration::from_secs(90);
 
 pub(super) struct FaultyStore {
     inner: Stores,
@@ -34,16 +40,61 @@ impl FaultyStore {
         &self,
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        let percent = self.world.lock().faults.store_percent;
-        let (fails, before) = (self.world.chance(percent), self.world.chance(50));
-        tokio::time::sleep(self.world.pause(Duration::from_millis(50))).await;
+        let (fails, before, hangs) = {
+            let mut world = self.world.lock();
+            let (percent, hang) = (world.faults.store_percent, world.faults.hang_permille);
+            (world.chance(percent), world.chance(50), world.chance(10) && world.chance(hang))
+        };
+        self.wait(hangs && before).await;
+        self.world.may_die().await;
         if fails && before {
             return Err(unreachable());
         }
         let result = call.await;
         // A runner that is killed here has written and does not know it.
-        tokio::time::sleep(self.world.pause(Duration::from_millis(50))).await;
+        self.world.may_die().await;
+        self.wait(hangs && !before).await;
         if fails { Err(unreachable()) } else { result }
+    }
+
+    /// Takes the store's time: mostly none.
+    async fn wait(&self, hangs: bool) {
+        if hangs {
+            self.world.note(|| "the store hangs".to_owned());
+            tokio::time::sleep(self.world.pause(LONGEST_HANG)).await;
+        } else if self.world.chance(20) {
+            tokio::time::sleep(self.world.pause(Duration::from_millis(500))).await;
+        }
+    }
+
+    /// Returns whether somebody else holds the lock of the job.
+    fn is_locked(&self, key: &JobKey) -> bool {
+        self.world.lock().locked.get(key).is_some_and(|until| Instant::now() < *until)
+    }
+
+    /// Lets somebody else lock jobs, as seldom as the world says.
+    fn lock_some(&self, jobs: &[JobRecord]) {
+        let mut world = self.world.lock();
+        for job in jobs {
+            let percent = world.faults.lock_percent;
+            if world.chance(percent) {
+                let until = Instant::now() + Duration::from_secs(world.random.random_range(0..30));
+                world.locked.insert(job.key.clone(), until);
+            }
+        }
+    }
+
+    /// Makes the moves of jobs that nobody else holds; the others are lost.
+    async fn make(
+        &self,
+        moves: &[Move],
+        make: impl AsyncFnOnce(&[Move]) -> Result<Vec<Applied>, StoreError>,
+    ) -> Result<Vec<Applied>, StoreError> {
+        let free: Vec<bool> = moves.iter().map(|one| !self.is_locked(&one.key)).collect();
+        let to_make: Vec<Move> =
+            moves.iter().zip(&free).filter(|(_, free)| **free).map(|(one, _)| one.clone()).collect();
+        let mut made = make(&to_make).await?.into_iter();
+        Ok(free.iter().map(|free| if *free { made.next().unwrap() } else { Applied::Lost }).collect())
     }
 }
 
@@ -66,13 +117,16 @@ impl Queue for FaultyStore {
         self.call(self.inner.queue.claim(claim)).await
     }
     async fn work(&self, work: &Work) -> Result<Vec<JobRecord>, StoreError> {
-        self.call(self.inner.queue.work(work)).await
+        let mut jobs = self.call(self.inner.queue.work(work)).await?;
+        jobs.retain(|job| !self.is_locked(&job.key));
+        self.lock_some(&jobs);
+        Ok(jobs)
     }
     async fn apply(&self, moves: &[Move]) -> Result<Vec<Applied>, StoreError> {
-        self.call(self.inner.queue.apply(moves)).await
+        self.call(self.make(moves, async |free| self.inner.queue.apply(free).await)).await
     }
     async fn finish(&self, moves: &[Move]) -> Result<Vec<Applied>, StoreError> {
-        self.call(self.inner.queue.finish(moves)).await
+        self.call(self.make(moves, async |free| self.inner.queue.finish(free).await)).await
     }
     async fn repair(&self, at: Timestamp) -> Result<u64, StoreError> {
         self.call(self.inner.queue.repair(at)).await

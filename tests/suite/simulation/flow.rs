@@ -1,5 +1,7 @@
 //! The flow that the simulated cluster computes: a diamond, a sweep of eight, a job that gathers the sweep.
 
+use std::time::Duration;
+
 use bson::{Bson, Document};
 use jobferry::jobflow::command::Retries;
 use jobferry::jobflow::command::stored::{Output, OutputKind, StoredCommand, StoredProgram};
@@ -10,8 +12,25 @@ use jobferry::model::flow::OnMissing;
 use jobferry::model::ids::JobKey;
 use jobferry::model::job::{NewFlow, NewJob};
 
-/// What `g` has to come to: a = 1, d = (1+2) + (1+3) = 7, s = 8 … 15, their sum 92.
-pub(super) const EXPECTED: i64 = 92;
+use super::world::MOST_FAILURES;
+
+/// Returns what a job has to come to; the seed is added to the first job, so that outputs of other seeds are wrong.
+pub(super) fn expected(seed: u64, name: &str) -> i64 {
+    let a = first(seed);
+    let d = (a + 2) + (a + 3);
+    match name {
+        "a" => a,
+        "b" => a + 2,
+        "c" => a + 3,
+        "d" => d,
+        "g" => 8 * d + 36,
+        sweep => d + sweep.trim_start_matches('s').parse::<i64>().unwrap(),
+    }
+}
+
+fn first(seed: u64) -> i64 {
+    i64::try_from(seed).unwrap() + 1
+}
 
 /// A job of the flow: its arguments are numbers, or names of jobs whose sums they stand for.
 struct Sum<'a> {
@@ -21,8 +40,8 @@ struct Sum<'a> {
     parents: Vec<&'a str>,
 }
 
-/// Returns the flow, with uuids that are the same for every seed.
-pub(super) fn sums(at: Timestamp) -> NewFlow {
+/// Returns the flow; no two seeds have a uuid in common.
+pub(super) fn sums(seed: u64, at: Timestamp) -> NewFlow {
     let sum = |name, worker, numbers: &[i64], parents: &[&'static str]| Sum {
         name,
         worker,
@@ -30,7 +49,7 @@ pub(super) fn sums(at: Timestamp) -> NewFlow {
         parents: parents.to_vec(),
     };
     let mut jobs = vec![
-        sum("a", "here", &[1], &[]),
+        sum("a", "here", &[first(seed)], &[]),
         sum("b", "away", &[2], &["a"]),
         sum("c", "here", &[3], &["a"]),
         sum("d", "away", &[], &["b", "c"]),
@@ -38,19 +57,19 @@ pub(super) fn sums(at: Timestamp) -> NewFlow {
     let sweep = ["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8"];
     jobs.extend(sweep.iter().zip(1..).map(|(name, number)| sum(name, "away", &[number], &["d"])));
     jobs.push(sum("g", "here", &[], &sweep));
-    let uuid = uuid_of("flow");
-    let jobs = jobs.iter().map(|job| new_job(job, &uuid)).collect();
+    let uuid = uuid_of(seed, "flow");
+    let jobs = jobs.iter().map(|job| new_job(seed, job, &uuid)).collect();
     NewFlow { uuid, name: "sums".into(), metadata: Document::new(), jobstore: None, jobs, created_on: at }
 }
 
-fn uuid_of(name: &str) -> String {
-    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).to_string()
+fn uuid_of(seed: u64, name: &str) -> String {
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("{seed}/{name}").as_bytes()).to_string()
 }
 
-fn new_job(sum: &Sum<'_>, flow: &str) -> NewJob {
-    let key = JobKey::new(uuid_of(sum.name), 1);
+fn new_job(seed: u64, sum: &Sum<'_>, flow: &str) -> NewJob {
+    let key = JobKey::new(uuid_of(seed, sum.name), 1);
     let reference = |name: &&str| {
-        let reference = Reference { uuid: uuid_of(name), steps: vec![Step::Key("sum".into())] };
+        let reference = Reference { uuid: uuid_of(seed, name), steps: vec![Step::Key("sum".into())] };
         Bson::Document(reference.to_document())
     };
     let numbers = sum.numbers.iter().map(|number| Bson::String(number.to_string()));
@@ -68,7 +87,7 @@ fn new_job(sum: &Sum<'_>, flow: &str) -> NewJob {
         stdin: None,
         files: Vec::new(),
         outputs: vec![output],
-        retries: Retries::default(),
+        retries: Retries { count: MOST_FAILURES, delay: Duration::from_secs(5) },
     };
     let job = CommandJob {
         key: key.clone(),
@@ -82,7 +101,7 @@ fn new_job(sum: &Sum<'_>, flow: &str) -> NewJob {
         key,
         worker: sum.worker.to_owned(),
         priority: 0,
-        parents: sum.parents.iter().map(|name| uuid_of(name)).collect(),
+        parents: sum.parents.iter().map(|name| uuid_of(seed, name)).collect(),
         exec_config: None,
         resources: None,
         job: job.into_document(),

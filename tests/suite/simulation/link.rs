@@ -7,16 +7,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jobferry::model::query::{Detail, JobFilter, Page};
+use jobferry::model::state::Event;
+use jobferry::store::{Applied, Move, Standing, Stores};
 use jobferry::transport::{
     Answer, Command, CommandAnswer, Content, Destination, Fetch, Fetched, Occupied, Operation, Put,
     Transport, TransportError,
 };
 use sha2::{Digest, Sha256};
 
+use tokio::time::Instant;
+
 use super::world::{Inner, World};
+
+/// A round trip that hangs does so for at most this time: longer than any limit.
+const LONGEST_HANG: Duration = Duration::from_secs(120);
 
 pub(super) struct Link {
     world: Arc<World>,
+    stores: Stores,
+    /// Whose link it is.
+    owner: String,
     host: String,
     reliable: bool,
     round_trips: AtomicU64,
@@ -31,13 +42,59 @@ enum Mishap {
     After(usize),
     /// All is performed, the answer never comes.
     Silence,
+    /// Nothing moves for a long time, then all goes on.
+    Hang,
 }
 
 impl Link {
-    /// Returns the link to a host's disk. The way to this machine's own files is reliable.
-    pub(super) fn new(world: &Arc<World>, host: &str, reliable: bool) -> Arc<Self> {
-        let (world, host) = (Arc::clone(world), host.to_owned());
-        Arc::new(Self { world, host, reliable, round_trips: AtomicU64::new(0) })
+    /// Returns a runner's link to a host.
+    pub(super) fn new(world: &Arc<World>, stores: &Stores, host: &str, owner: &str) -> Arc<Self> {
+        Arc::new(Self {
+            world: Arc::clone(world),
+            stores: stores.clone(),
+            owner: owner.to_owned(),
+            host: host.to_owned(),
+            reliable: false,
+            round_trips: AtomicU64::new(0),
+        })
+    }
+
+    /// Returns the way to this machine's own files, which is reliable.
+    pub(super) fn reliable(world: &Arc<World>, stores: &Stores) -> Arc<Self> {
+        let link = Self::new(world, stores, "here", "");
+        Arc::new(Self { reliable: true, ..Arc::into_inner(link).unwrap() })
+    }
+
+    /// Only who holds the lease may talk to hosts.
+    async fn check_right(&self) {
+        if self.reliable || self.world.lock().jumps {
+            return;
+        }
+        if let Ok(Some(lease)) = self.stores.queue.lease().await
+            && lease.standing == Standing::Holds
+            && lease.owner != self.owner
+        {
+            let text = format!("{} acts while {} holds the lease", self.owner, lease.owner);
+            self.world.lock().wrong(text);
+        }
+    }
+
+    /// Lets the user stop what was just submitted.
+    async fn grant_wishes(&self) {
+        let wishes = std::mem::take(&mut self.world.lock().wishes);
+        for token in wishes {
+            let filter = JobFilter { keys: vec![token.parts().unwrap().0], ..JobFilter::default() };
+            let jobs = self.stores.queue.jobs(&filter, &Page::default(), Detail::Summary).await.unwrap();
+            for job in jobs {
+                let stop = Move::of(&job, Some(Event::StopByUser), job.updated_on, "user");
+                let applied = self.stores.queue.apply(&[stop]).await.unwrap();
+                assert_eq!(applied, [Applied::Done]);
+                let mut world = self.world.lock();
+                world.note(&format!("the user stops {token}"));
+                world.stopped.insert(token.clone(), Instant::now());
+                world.to_resume = true;
+            }
+        }
     }
 
     fn draw(&self, operations: usize) -> Mishap {
@@ -46,10 +103,18 @@ impl Link {
             return Mishap::None;
         }
         let mut world = self.world.lock();
-        match rand::RngExt::random_range(&mut world.random, 0..3) {
-            0 => Mishap::Before,
-            1 => Mishap::After(rand::RngExt::random_range(&mut world.random, 0..=operations)),
-            _ => Mishap::Silence,
+        match rand::RngExt::random_range(&mut world.random, 0..10) {
+            0..3 => Mishap::Before,
+            3..6 => Mishap::After(rand::RngExt::random_range(&mut world.random, 0..=operations)),
+            6..9 => Mishap::Silence,
+            _ => Mishap::Hang,
+        }
+    }
+
+    /// Takes the time of one way.
+    async fn travel(&self) {
+        if !self.reliable {
+            tokio::time::sleep(self.world.pause(Duration::from_millis(1500))).await;
         }
     }
 
@@ -62,18 +127,27 @@ impl Link {
 impl Transport for Link {
     async fn perform(&self, batch: Vec<Operation>, limit: Duration) -> Result<Vec<Answer>, TransportError> {
         self.round_trips.fetch_add(1, Ordering::Relaxed);
-        let most = if self.reliable { Duration::ZERO } else { Duration::from_millis(1500) };
+        self.check_right().await;
         let mishap = self.draw(batch.len());
-        tokio::time::sleep(self.world.pause(most)).await;
-        if matches!(mishap, Mishap::Before) {
-            return Err(self.lost("before anything was done"));
+        self.travel().await;
+        match mishap {
+            Mishap::Before => return Err(self.lost("before anything was done")),
+            Mishap::Hang => {
+                let pause = self.world.pause(LONGEST_HANG);
+                tokio::time::sleep(pause.min(limit)).await;
+                if pause > limit {
+                    return Err(TransportError::TimedOut { host: self.host.clone(), limit });
+                }
+            }
+            Mishap::None | Mishap::After(_) | Mishap::Silence => {}
         }
+        self.world.may_die().await;
         let performed = match mishap {
             Mishap::After(operations) => operations,
             _ => batch.len(),
         };
         if !self.reliable {
-            self.world.note(format!("{}: {} of {} operations", self.host, performed, batch.len()));
+            self.world.note(|| format!("{}: {} of {} operations", self.host, performed, batch.len()));
         }
         let answers = {
             let mut world = self.world.lock();
@@ -84,15 +158,17 @@ impl Transport for Link {
                 .map(|one| perform(&mut world, &self.host, one))
                 .collect::<Vec<_>>()
         };
+        self.grant_wishes().await;
         // A runner that is killed here has done all this and knows nothing of it.
-        tokio::time::sleep(self.world.pause(most)).await;
+        self.world.may_die().await;
+        self.travel().await;
         match mishap {
             Mishap::After(_) => Err(self.lost("half-way")),
             Mishap::Silence => {
                 tokio::time::sleep(limit).await;
                 Err(TransportError::TimedOut { host: self.host.clone(), limit })
             }
-            Mishap::None | Mishap::Before => Ok(answers),
+            Mishap::None | Mishap::Before | Mishap::Hang => Ok(answers),
         }
     }
 

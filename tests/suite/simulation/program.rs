@@ -19,9 +19,9 @@ fn add(value: &Value) -> i64 {
 }
 
 /// Returns the end marker that the wrapper of this attempt would write.
-pub(super) fn end_marker(token: &Token) -> String {
+pub(super) fn end_marker(token: &Token, exit_code: i32) -> String {
     format!(
-        "jobferry-end 1\ntoken={token}\nexit_code=0\nsignal=\nstarted=1000.5\nended=1001.5\nhost=simulated\npid=1\n\
+        "jobferry-end 1\ntoken={token}\nexit_code={exit_code}\nsignal=\nstarted=1000.5\nended=1001.5\nhost=simulated\npid=1\n\
          stdout_bytes=0\nstderr_bytes=0\ncomplete=1\n"
     )
 }
