@@ -72,6 +72,11 @@ pub async fn activate(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result
 }
 
 impl Memory {
+    fn rest(&mut self, job: &JobRecord, why: &str) {
+        tracing::info!(job = job.db_id, worker = job.worker, "worker {} rests: {why}", job.worker);
+        self.resting.insert(job.worker.clone(), Instant::now() + COOL_DOWN);
+    }
+
     fn pause(&self) -> Duration {
         let now = Instant::now();
         let rest = self.resting.values().map(|until| until.saturating_duration_since(now)).min();
@@ -233,12 +238,18 @@ fn judge(act: &Act, memory: &mut Memory, job: &JobRecord, submission: Submission
     match submission {
         Submission::Accepted { id } => Some(accepted(act, job, id)),
         Submission::Wait { why } => {
-            tracing::info!(job = job.db_id, worker = job.worker, "worker {} rests: {why}", job.worker);
-            memory.resting.insert(job.worker.clone(), Instant::now() + COOL_DOWN);
+            memory.rest(job, &why);
             memory.unclear.remove(&job.token());
             memory.refused.insert(job.token());
             None
         }
+        // An earlier try whose answer was lost may be in the queue: the next one must find its lock.
+        Submission::NotTried { why } => {
+            memory.rest(job, &why);
+            None
+        }
+        // File systems lag: a few tries before the user is asked.
+        Submission::Missing { why } => Some(step_failed(act, job, Fault::Passing(why))),
         Submission::Refused { why } => Some(step_failed(act, job, Fault::Lasting(why))),
         Submission::Unclear { why } => {
             tracing::warn!(

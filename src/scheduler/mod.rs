@@ -133,6 +133,10 @@ pub enum Submission {
     Accepted { id: String },
     /// Not now: a limit of the queue or of the user. To be tried again later; no fault of the job.
     Wait { why: String },
+    /// The scheduler was not asked this time; what earlier tries came to is as unknown as before.
+    NotTried { why: String },
+    /// Its run directory is not there, although the work directory is.
+    Missing { why: String },
     /// Never like this: an unknown partition, too many nodes, an invalid account.
     Refused { why: String },
     /// It may or may not be in the queue: look its token up.

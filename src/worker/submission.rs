@@ -100,11 +100,19 @@ fn meaning(word: &str, answer: &Printed, scheduler: &dyn Scheduler) -> Submissio
         "held" => Submission::Unclear {
             why: format!("an earlier submission left {} without an answer", layout::SUBMITTING),
         },
-        "missing" => Submission::Wait { why: "its run directory cannot be entered".to_owned() },
-        "storage" => {
-            Submission::Wait { why: format!("{} cannot be written: is the disk full?", layout::SUBMITTING) }
+        "missing" => Submission::Missing {
+            why: "its run directory is gone, although its work directory is there: run the job again"
+                .to_owned(),
+        },
+        "unreachable" => {
+            Submission::NotTried { why: "its work directory cannot be entered: is it mounted?".to_owned() }
         }
-        "skipped" => Submission::Wait { why: "not tried: the scheduler did not answer in time".to_owned() },
+        "storage" => Submission::NotTried {
+            why: format!("{} cannot be written: is the disk full?", layout::SUBMITTING),
+        },
+        "skipped" => {
+            Submission::NotTried { why: "not tried: the scheduler did not answer in time".to_owned() }
+        }
         other => Submission::Unclear { why: format!("unknown answer {other:?}") },
     }
 }

@@ -44,7 +44,9 @@ jf_take_submitting() {
 jf_one_job() {
   jf_word=ran jf_code=0 jf_out= jf_err=
   if [ -n "$jf_stop" ]; then jf_word=skipped
-  elif ! cd "$JF_RUN_DIR" 2>/dev/null; then jf_word=missing
+  elif ! cd "$JF_RUN_DIR" 2>/dev/null; then
+    # Four folders up is the work directory, where staging has made ours: without it the file system is away.
+    if [ -d "${JF_RUN_DIR%/*/*/*/*}/.jobferry" ] && [ ! -e "$JF_RUN_DIR" ]; then jf_word=missing; else jf_word=unreachable; fi
   elif [ "$jf_mode" = again ] && jf_read_start; then jf_word=started jf_out=$jf_known
   elif jf_read_submitted; then jf_word=known jf_out=$jf_known
   elif jf_read_start; then jf_word=started jf_out=$jf_known

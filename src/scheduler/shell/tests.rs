@@ -28,7 +28,7 @@ fn submissions() {
     assert_eq!(Shell.read_submission(&printed(0, "Hello!\n\n12-34-abcd1234\n", "noise")), accepted);
     let kind = |exit_code, stdout, stderr| match Shell.read_submission(&printed(exit_code, stdout, stderr)) {
         Submission::Accepted { .. } => "accepted",
-        Submission::Wait { .. } => "wait",
+        Submission::Wait { .. } | Submission::NotTried { .. } | Submission::Missing { .. } => "wait",
         Submission::Refused { .. } => "refused",
         Submission::Unclear { .. } => "unclear",
     };

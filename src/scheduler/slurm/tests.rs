@@ -222,7 +222,9 @@ fn submissions_are_classified() {
         .read_submission(&printed(exit_code, stdout, stderr))
     {
         Submission::Accepted { id } => id,
-        Submission::Wait { .. } => "wait".to_owned(),
+        Submission::Wait { .. } | Submission::NotTried { .. } | Submission::Missing { .. } => {
+            "wait".to_owned()
+        }
         Submission::Refused { .. } => "refused".to_owned(),
         Submission::Unclear { .. } => "unclear".to_owned(),
     };

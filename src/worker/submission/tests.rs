@@ -34,7 +34,19 @@ fn each_answer_is_read() {
     assert_eq!(read[1], Submission::Refused { why: "invalid partition specified: x".into() });
     assert!(matches!(&read[2], Submission::Unclear { .. }));
     assert_eq!(read[3], Submission::Accepted { id: "18".into() });
-    assert!(matches!(&read[4], Submission::Wait { .. }));
+    assert!(matches!(&read[4], Submission::NotTried { .. }));
+}
+
+#[test]
+fn a_deleted_directory_is_the_jobs_trouble_and_a_missing_file_system_is_not() {
+    let read = |word: &str| {
+        let text = format!("jobferry-submission 1\njob u_1_1 {word} 0\nend 1\n");
+        read_submissions(&printed(&text), &jobs(1), &Slurm).unwrap().remove(0)
+    };
+    assert!(matches!(read("missing"), Submission::Missing { .. }));
+    for word in ["unreachable", "storage", "skipped"] {
+        assert!(matches!(read(word), Submission::NotTried { .. }), "{word}");
+    }
 }
 
 #[test]
