@@ -13,7 +13,7 @@ use jobferry::runner::lease::{Keeper, Standing};
 use jobferry::runner::plan::{Downloads, HostPlan, Options, Place, Plan, Worker};
 use jobferry::runner::supervisor::{self, Ended, Until};
 use jobferry::store::sqlite::{Dispatch, SqliteSettings, SqliteStore};
-use jobferry::store::{Applied, Holder, Move, Stores};
+use jobferry::store::{Applied, Change, Holder, Move, Stores};
 use jobferry::transport::Transport;
 use jobferry::worker::script::Setup;
 use rand::{RngExt, SeedableRng};
@@ -188,7 +188,10 @@ impl Story<'_> {
         let (stop, stopped) = watch::channel(false);
         if self.world.chance(25) {
             self.world.lock().stops_left = 0;
-            return self.live("last", Until::Idle { limit: None }, stopped).await;
+            let ended = self.live("last", Until::Idle { limit: None }, stopped.clone()).await;
+            if self.look_and_resume(flow).await {
+                return ended;
+            }
         }
         let user = async {
             while !self.look_and_resume(flow).await {
@@ -196,23 +199,42 @@ impl Story<'_> {
             }
             stop.send_replace(true);
         };
-        tokio::join!(self.live("last", Until::Stopped, stopped), user).0
+        tokio::join!(self.live("very-last", Until::Stopped, stopped), user).0
     }
 
     /// Returns whether all is done. Jobs that the user has stopped are resumed.
     async fn look_and_resume(&self, flow: &str) -> bool {
         let queue = &self.cabinet.stores.queue;
+        let load = queue.load().await.unwrap();
+        let moving = |(state, jobs): (&State, &u64)| *state != State::Waiting && *jobs > 0;
+        let moves_on = load.values().flatten().any(moving);
         let stopped = std::mem::take(&mut self.world.lock().to_resume);
-        if stopped {
+        if stopped || !moves_on {
             let jobs = verify::jobs(&self.cabinet.stores, flow).await;
-            for job in jobs.iter().filter(|job| job.state == State::UserStopped) {
-                let resume = Move::of(job, Some(Event::ResumeReady), self.cabinet.clock.now(), "user");
-                assert_eq!(queue.apply(&[resume]).await.unwrap(), [Applied::Done]);
-                self.world.note(|| format!("{} is resumed", job.name()));
+            if jobs.iter().all(|job| job.state == State::Completed) {
+                return true;
+            }
+            for job in &jobs {
+                let gone = job.remote.error.as_ref().is_some_and(|error| error.contains("is gone"));
+                let event = match job.state {
+                    State::UserStopped => Event::ResumeReady,
+                    State::RemoteError if gone => Event::Rerun,
+                    _ => continue,
+                };
+                let again = Move::of(job, Some(event), self.cabinet.clock.now(), "user");
+                let again = again.with([
+                    Change::RemoteError(None),
+                    Change::StepAttempts(0),
+                    Change::RetryTimeLimit(None),
+                ]);
+                assert_eq!(queue.apply(&[again]).await.unwrap(), [Applied::Done]);
+                self.world.note(|| format!("{event:?} of {}", job.name()));
+                if event == Event::Rerun {
+                    *self.world.lock().reruns.entry(job.key.clone()).or_insert(0) += 1;
+                }
             }
         }
-        let load = queue.load().await.unwrap();
-        !stopped && load.values().all(|states| states.values().all(|jobs| *jobs == 0))
+        false
     }
 
     async fn live(&self, owner: &str, until: Until, stop: watch::Receiver<bool>) -> Ended {

@@ -61,7 +61,8 @@ fn attempts(world: &Arc<World>, job: &JobRecord) -> Result<(), String> {
     let of_job = |token: &&Token| token.parts().unwrap().0 == job.key;
     let stops = i32::try_from(world.stopped.keys().filter(of_job).count()).unwrap();
     let (attempt, retries) = (job.ferry.attempt, job.ferry.retries_used);
-    if attempt != failures + stops + 1 || retries != failures {
+    let reruns = world.reruns.get(&job.key).copied().unwrap_or(0);
+    if attempt != failures + stops + 1 || retries + reruns != failures {
         let moves: Vec<String> = job
             .ferry
             .history
@@ -100,7 +101,7 @@ async fn output(stores: &Stores, seed: u64, job: &JobRecord) -> Result<(), Strin
     }
 }
 
-const EVENTS: [Event; 12] = [
+const EVENTS: [Event; 14] = [
     Event::Release,
     Event::CheckOut,
     Event::Stage,
@@ -113,4 +114,6 @@ const EVENTS: [Event; 12] = [
     Event::TryAgain,
     Event::StopByUser,
     Event::ResumeReady,
+    Event::Rerun,
+    Event::StepFailed,
 ];

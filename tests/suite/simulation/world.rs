@@ -85,6 +85,8 @@ pub(super) struct Inner {
     /// Attempts that were drawn to end badly, and those that did.
     doomed: BTreeMap<JobKey, u32>,
     pub(super) failures: BTreeMap<JobKey, i32>,
+    /// Jobs that the user has run again, because their directory was deleted before their submission was known.
+    pub(super) reruns: BTreeMap<JobKey, i32>,
     /// What must never be.
     wrongs: Vec<String>,
     /// What happened, for the replay of a failing seed.
@@ -158,6 +160,7 @@ impl World {
             starts: BTreeMap::new(),
             doomed: BTreeMap::new(),
             failures: BTreeMap::new(),
+            reruns: BTreeMap::new(),
             wrongs: Vec::new(),
             log: Vec::new(),
         };
@@ -240,7 +243,7 @@ impl Inner {
         let late = if self.chance(self.faults.scheduler_percent / 2) { 1 } else { 0 };
         let visible_at =
             Instant::now() + self.pause(Duration::from_millis(if away { 15_000 } else { 1_500 }) * late);
-        let starts_at = Instant::now() + self.pause(Duration::from_secs(20));
+        let starts_at = Instant::now() + self.pause(Duration::from_secs(100));
         let ends_at = starts_at + self.pause(Duration::from_secs(200));
         // Only a file system shared over a network lags.
         let lag = self.pause(Duration::from_secs(if away { 45 } else { 0 }));
