@@ -92,7 +92,6 @@ impl Link {
                 let mut world = self.world.lock();
                 world.note(&format!("the user stops {token}"));
                 world.stopped.insert(token.clone(), Instant::now());
-                world.to_resume = true;
             }
         }
     }

@@ -40,6 +40,10 @@ const CALM_LIMIT: Duration = Duration::from_secs(2 * 3600);
 /// How often the user looks.
 const USER_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long the user leaves a stopped job alone: its copy in the queue is to be cancelled first, because one that starts
+/// in the directory of the next attempt takes the next attempt's start lock.
+const RESUME_AFTER: Duration = Duration::from_secs(30);
+
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// The store of some seeds, one after the other, and its clock.
@@ -208,8 +212,7 @@ impl Story<'_> {
         let load = queue.load().await.unwrap();
         let moving = |(state, jobs): (&State, &u64)| *state != State::Waiting && *jobs > 0;
         let moves_on = load.values().flatten().any(moving);
-        let stopped = std::mem::take(&mut self.world.lock().to_resume);
-        if stopped || !moves_on {
+        if !moves_on && self.world.lock().stopped.values().all(|at| at.elapsed() > RESUME_AFTER) {
             let jobs = verify::jobs(&self.cabinet.stores, flow).await;
             if jobs.iter().all(|job| job.state == State::Completed) {
                 return true;

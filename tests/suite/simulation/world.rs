@@ -68,8 +68,6 @@ pub(super) struct Inner {
     pub(super) stops_left: u32,
     /// Attempts that the user wants to stop now.
     pub(super) wishes: Vec<Token>,
-    /// Whether the user has stopped jobs and not resumed them yet.
-    pub(super) to_resume: bool,
     /// Attempts that the user has stopped.
     pub(super) stopped: BTreeMap<Token, Instant>,
     /// Jobs that somebody else has locked, and until when.
@@ -149,7 +147,6 @@ impl World {
             random,
             calls_left: None,
             wishes: Vec::new(),
-            to_resume: false,
             calm: false,
             stopped: BTreeMap::new(),
             locked: BTreeMap::new(),
