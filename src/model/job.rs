@@ -35,7 +35,7 @@ pub struct JobRecord {
     pub updated_on: Timestamp,
     /// Higher first.
     pub priority: i32,
-    /// Name of an exec_config of the project (a string), or one written out (a document).
+    /// Name of an `exec_config` of the project (a string), or one written out (a document).
     pub exec_config: Option<Bson>,
     pub resources: Option<Document>,
     pub stored_data: Option<Document>,

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
+use rand::RngExt as _;
 use tokio::time::Instant;
 
 /// The first pause after a fault: short, because most faults are a dropped connection.
@@ -83,7 +83,7 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
+    use rand::SeedableRng as _;
     use rand::rngs::StdRng;
 
     use super::*;

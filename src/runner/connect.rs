@@ -57,7 +57,11 @@ fn sqlite(project: &Project, path: &Path) -> Result<Stores, StoreError> {
         clock: Arc::new(SystemClock),
     };
     let store = Arc::new(SqliteStore::open(settings)?);
-    Ok(Stores { queue: store.clone(), outputs: store.clone(), files: store })
+    Ok(Stores {
+        queue: Arc::<SqliteStore>::clone(&store),
+        outputs: Arc::<SqliteStore>::clone(&store),
+        files: store,
+    })
 }
 
 async fn mongodb(
@@ -79,7 +83,11 @@ async fn mongodb(
         id_prefix: id_prefix(&project.queue),
     };
     let store = Arc::new(MongoStore::open(settings).await?);
-    Ok(Stores { queue: store.clone(), outputs: store.clone(), files: store })
+    Ok(Stores {
+        queue: Arc::<MongoStore>::clone(&store),
+        outputs: Arc::<MongoStore>::clone(&store),
+        files: store,
+    })
 }
 
 async fn location(config: &MongoConfig, environment: &Environment) -> Result<Location, ConnectError> {
@@ -308,7 +316,7 @@ const LONGEST_ADVANCE: Duration = Duration::from_secs(5);
 
 /// Makes the directory and its parents, for this account only.
 pub fn make_private(directory: &Path) -> Result<(), ConnectError> {
-    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::DirBuilderExt as _;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.map_err(|source| ConnectError::Directory { directory: directory.display().to_string(), source })
 }

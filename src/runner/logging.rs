@@ -3,14 +3,14 @@
 //! A line can be read alone; what it is about is in fields as well: `job`, `flow`, `host`, `worker`, `attempt`.
 //! Never logged: contents of jobs and results, environment values, connection strings.
 
-use std::io::IsTerminal;
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
 use tracing_subscriber::filter::{EnvFilter, ParseError};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{Layer, fmt};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{Layer as _, fmt};
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]

@@ -359,7 +359,7 @@ async fn give_up(
                 }
                 Observed::Seen(status) => moves.push(ended(act, host, job, Some(&status))),
                 Observed::Absent => {
-                    moves.push(ended(act, host, job, None).because("it vanished from the queue"))
+                    moves.push(ended(act, host, job, None).because("it vanished from the queue"));
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::SeedableRng;
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -136,7 +136,7 @@ async fn report(daemon_dir: PathBuf, act: &Act, owner: &str, mut standing: watch
     }
 }
 
-/// Tells systemd, if it listens (`NOTIFY_SOCKET`, sd_notify(3)).
+/// Tells systemd, if it listens (`NOTIFY_SOCKET`, `sd_notify(3)`).
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!("the service manager cannot be told: {error}");

@@ -27,10 +27,10 @@ pub fn printed(answer: &Answer) -> Option<Printed> {
 }
 
 /// Returns the paths of the files that were fetched; none when the answer is no answer to a fetch.
-pub fn fetched_paths(answer: &Answer) -> Option<Vec<&str>> {
+pub fn fetched_paths(answer: &Answer) -> Option<Vec<String>> {
     let Answer::Fetched(files) = answer else { return None };
-    let path = |file| match file {
-        &Fetched::File { ref path, .. } => Some(path.as_str()),
+    let path = |file: &'_ Fetched| match file {
+        Fetched::File { path, .. } => Some(path.clone()),
         Fetched::Missing { .. } | Fetched::TooLarge { .. } => None,
     };
     Some(files.iter().filter_map(path).collect())

@@ -88,7 +88,7 @@ fn payload(spec: CommandSpec) -> CommandPayload {
     CommandPayload { program, environment: spec.environment, stdin: spec.stdin }
 }
 
-/// Returns the worker's set-up followed by what the job's exec_config adds.
+/// Returns the worker's set-up followed by what the job's `exec_config` adds.
 fn setup(plan: &Plan, worker: &Worker, job: &JobRecord) -> Result<Setup, String> {
     let added = match &job.exec_config {
         None | Some(bson::Bson::Null) => return Ok(worker.setup.clone()),
@@ -117,7 +117,7 @@ fn joined(first: &str, second: &str) -> String {
     }
 }
 
-/// Reads an exec_config that stands in the job document itself: `modules`, `export`, `pre_run`, `post_run`.
+/// Reads an `exec_config` that stands in the job document itself: `modules`, `export`, `pre_run`, `post_run`.
 fn written_out(document: &bson::Document) -> Result<Setup, String> {
     let text = |key: &str| document.get_str(key).unwrap_or_default().to_owned();
     let modules = document.get_array("modules").ok().into_iter().flatten();

@@ -230,13 +230,13 @@ fn judge(act: &Act, host: &HostPlan, staged: &Staged<'_>, answer: Answer) -> Opt
             let changes = [Change::RunDir(staged.run_dir.clone()), Change::PrerunCleanup(false)];
             Some(Move::step(staged.job, Event::Stage, act.now(), &act.by).with(changes))
         }
-        Answer::Failed(error) => refused(act, host, staged, error),
+        Answer::Failed(error) => refused(act, host, staged, &error),
         Answer::Names(_) | Answer::Fetched(_) | Answer::Ran(_) => None,
     }
 }
 
 /// A full disk or a missing right is the host's trouble and pauses it; anything else is the job's.
-fn refused(act: &Act, host: &HostPlan, staged: &Staged<'_>, error: OperationError) -> Option<Move> {
+fn refused(act: &Act, host: &HostPlan, staged: &Staged<'_>, error: &OperationError) -> Option<Move> {
     let why = format!("the run directory {} cannot be made: {}", staged.run_dir, error.message);
     match error.kind {
         OperationErrorKind::Storage => {

@@ -3,7 +3,7 @@
 //! The lease and the numbers of jobs are in the store, where every machine can read them; what only the process
 //! knows (its hosts' health, its counters) is here.
 
-use std::io::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};

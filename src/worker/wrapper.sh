@@ -44,6 +44,19 @@ jf_forward() {
   fi
 }
 
+# Whether a process of the body's group runs. One that has ended and is only not taken note of by its parent does not:
+# under Slurm nobody takes note of orphans before the job is over.
+jf_group_lives() {
+  kill -s 0 -- "$jf_group" 2>/dev/null || return 1
+  [ -r /proc/self/stat ] || return 0
+  for jf_entry in /proc/[0-9]*/stat; do
+    { read -r jf_stat < "$jf_entry"; } 2>/dev/null || continue
+    set -- ${jf_stat##*) }
+    case "$3 $1" in "${jf_group#-} Z" | "${jf_group#-} X") ;; "${jf_group#-} "*) return 0 ;; esac
+  done
+  return 1
+}
+
 jf_host= jf_process_start= jf_boot=
 { read -r jf_host </proc/sys/kernel/hostname; } 2>/dev/null || jf_host=$(uname -n)
 if { read -r jf_stat </proc/$$/stat; } 2>/dev/null; then
@@ -96,18 +109,17 @@ while :; do
   [ -n "$jf_caught" ] || break
   # A signal cut the wait short, or came just after it.
   kill -s 0 "$jf_body" 2>/dev/null && continue
-  if [ -n "${BASH_VERSION:-}" ]; then
-    wait "$jf_body" 2>/dev/null
-    jf_again=$?
-    [ "$jf_again" = 127 ] || jf_status=$jf_again
-  fi
+  # Cut short when the body had ended already: both shells still know how.
+  wait "$jf_body" 2>/dev/null
+  jf_again=$?
+  [ "$jf_again" = 127 ] || jf_status=$jf_again
   break
 done
 trap '' TERM INT HUP USR1 USR2
 if [ -n "$jf_killer" ]; then
   # Ordered to end: whatever the body left running has the rest of the grace.
   jf_left=$((jf_grace + 2))
-  while [ "$jf_left" -gt 0 ] && kill -s 0 -- "$jf_group" 2>/dev/null; do sleep 1; jf_left=$((jf_left - 1)); done
+  while [ "$jf_left" -gt 0 ] && jf_group_lives; do sleep 1; jf_left=$((jf_left - 1)); done
   kill -s TERM "$jf_killer" 2>/dev/null
 fi
 

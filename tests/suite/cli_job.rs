@@ -289,6 +289,7 @@ async fn info_tells_what_a_job_waits_for() {
         "#);
 }
 
+#[expect(clippy::too_many_lines, reason = "the recorded text is one piece")]
 #[tokio::test]
 async fn info_as_json_has_stable_names() {
     assert_snapshot!(lab().await.jf("job info --json 2"), @r#"

@@ -6,6 +6,7 @@ use insta::assert_snapshot;
 
 use crate::cli_environment::TestEnv;
 
+#[expect(clippy::too_many_lines, reason = "the recorded text is one piece")]
 #[test]
 fn version_and_help() {
     let place = TestEnv::empty();
