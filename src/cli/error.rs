@@ -286,6 +286,9 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
         StoreError::Unreachable { .. } => Some(
             "check the address in the project file and that the server runs, then type `jf project check`",
         ),
+        StoreError::Refused { source, .. } if is_full(&source.to_string()) => {
+            Some("make room on the disk of the store (`df -h` shows it), then type the same again")
+        }
         StoreError::Refused { .. } => Some("`jf project check` says which right or space is missing"),
         StoreError::Duplicate { .. } => Some("`jf flow list` shows what is already there"),
         StoreError::TooLarge { .. } => Some("put large values into files and pass those on instead"),
@@ -295,6 +298,11 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
         ),
         StoreError::NoSuchFile { .. } | StoreError::File { .. } | StoreError::Illegal(_) => None,
     }
+}
+
+/// Returns whether these are the words of SQLite, or of the system that MongoDB runs on, for a full disk.
+fn is_full(said: &str) -> bool {
+    ["disk is full", "No space left on device", "quota exceeded"].iter().any(|words| said.contains(words))
 }
 
 #[cfg(test)]

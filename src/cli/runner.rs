@@ -244,6 +244,13 @@ fn hosts(report: &Report, zone: &super::time::Zone) -> Table {
 
 impl From<DaemonError> for CliError {
     fn from(error: DaemonError) -> Self {
+        // What the daemon said has its own hints, and its exit code says what kind of trouble it is.
+        if let DaemonError::Died { said, exit_code: Some(code) } = &error
+            && said.contains("hint: ")
+        {
+            let exit = Exit::ALL.into_iter().find(|exit| i32::from(exit.code()) == *code);
+            return Self::new(exit.unwrap_or(Exit::Failed), error);
+        }
         let hint = match &error {
             DaemonError::AlreadyRunning { .. } => {
                 "look at it with `runner status`, stop it with `runner stop`"

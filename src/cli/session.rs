@@ -12,7 +12,6 @@ use crate::model::Timestamp;
 use crate::model::clock::Clock;
 use crate::runner::clock::SystemClock;
 use crate::runner::connect;
-use crate::runner::plan::Plan;
 use crate::store::{Queue, Stores};
 
 /// Options of every command.
@@ -137,10 +136,5 @@ impl OpenProject {
     /// Returns the store of jobs and flows.
     pub(super) fn queue(&self) -> &dyn Queue {
         self.stores.queue.as_ref()
-    }
-
-    /// Returns hosts and workers as the runner uses them; nothing is connected yet.
-    pub(super) fn plan(&self) -> Plan {
-        connect::plan(&self.project)
     }
 }

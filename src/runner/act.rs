@@ -9,9 +9,10 @@ use rand::rngs::StdRng;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, Tripped};
+use super::breaker::{Breaker, Cause, Cure, Tripped, Trouble};
 use super::lease::Right;
 use super::plan::{HostPlan, Plan};
+use super::reconcile::chain;
 use crate::model::Timestamp;
 use crate::model::clock::Clock;
 use crate::store::{Applied, Move, StoreError, Stores};
@@ -30,6 +31,8 @@ pub struct Act {
     /// children are READY: who counts jobs meanwhile finds too few.
     finishing: AtomicU64,
     health: Mutex<BTreeMap<String, Breaker>>,
+    /// Since when the store does not do what it is asked.
+    store_trouble: Mutex<Option<Instant>>,
     random: Mutex<StdRng>,
 }
 
@@ -72,7 +75,8 @@ impl Act {
         let wake = Wake { hosts, ..Wake::default() };
         let (health, random) = (Mutex::default(), Mutex::new(random));
         let (right, finishing) = (Right::default(), AtomicU64::new(0));
-        Self { plan, stores, clock, by, right, wake, finishing, health, random }
+        let store_trouble = Mutex::default();
+        Self { plan, stores, clock, by, right, wake, finishing, health, store_trouble, random }
     }
 
     /// Stores moves that end jobs, with all that follows.
@@ -144,9 +148,51 @@ impl Act {
         let name = host.transport.host();
         let over = self.health().entry(name.to_owned()).or_default().answered(Instant::now());
         if let Some(trouble) = over {
-            let seconds = trouble.since.elapsed().as_secs();
-            tracing::info!(host = name, outage_seconds = seconds, "host {name} answers again");
+            tell_end(name, &trouble, "answers again");
         }
+    }
+
+    /// Notes that files can be written on the host, or that none has to be: ends the trouble of a full disk.
+    pub fn host_has_room(&self, host: &HostPlan) {
+        let name = host.transport.host();
+        let over = self.health().get_mut(name).and_then(Breaker::relieved);
+        if let Some(trouble) = over {
+            tell_end(name, &trouble, "can be written again");
+        }
+    }
+
+    /// Notes that the store did not do what it was asked. Said loudly once, until it answers again.
+    pub fn store_failed(&self, step: &str, error: &StoreError) {
+        let mut trouble = self.store_trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = trouble.is_none();
+        if !error.is_passing() {
+            tracing::warn!(step, "{step} pauses: {}", chain(error));
+        } else if first {
+            *trouble = Some(Instant::now());
+            tracing::warn!(step, "all work pauses until the store answers again: {}", chain(error));
+        } else {
+            tracing::debug!(step, "{step} still pauses: {}", chain(error));
+        }
+    }
+
+    /// Notes that the store answers, and wakes all steps if it did not before.
+    pub fn store_answered(&self) {
+        let over = self.store_trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(since) = over {
+            let seconds = since.elapsed().as_secs();
+            tracing::info!(outage_seconds = seconds, "the store answers again, after {seconds} s");
+            self.wake_all();
+        }
+    }
+
+    /// Wakes every step.
+    pub fn wake_all(&self) {
+        self.wake.checkout.notify_one();
+        self.wake.complete.notify_one();
+        self.wake_hosts(|host| &host.stage);
+        self.wake_hosts(|host| &host.submit);
+        self.wake_hosts(|host| &host.poll);
+        self.wake_hosts(|host| &host.collect);
     }
 
     fn host_failed(&self, host: &HostPlan, error: &TransportError) {
@@ -156,17 +202,23 @@ impl Act {
             | TransportError::TimedOut { .. }
             | TransportError::Garbled { .. } => None,
         };
-        self.note_trouble(host, error.to_string(), hint);
+        self.note(host, Cause { why: error.to_string(), hint, cure: Cure::Answer });
     }
 
-    /// Pauses the host for a reason that its answers gave, such as a full disk.
-    pub fn note_trouble(&self, host: &HostPlan, why: String, hint: Option<String>) {
+    /// Pauses the host because files cannot be written: a full disk, a missing right. An answer alone does not end
+    /// it, but [`Act::host_has_room`] does.
+    pub fn note_no_room(&self, host: &HostPlan, why: String, hint: &str) {
+        self.note(host, Cause { why, hint: Some(hint.to_owned()), cure: Cure::Room });
+    }
+
+    fn note(&self, host: &HostPlan, cause: Cause) {
         let name = host.transport.host();
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         let mut health = self.health();
         let breaker = health.entry(name.to_owned()).or_default();
-        let message = why.clone();
-        match breaker.fault(Instant::now(), why, hint, &mut *random) {
+        let hint = cause.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        let message = format!("{}{hint}", cause.why);
+        match breaker.fault(Instant::now(), cause, &mut *random) {
             Tripped::Newly => tracing::warn!(host = name, "host {name} is paused: {message}"),
             Tripped::Again => tracing::debug!(host = name, "host {name} stays paused: {message}"),
         }
@@ -187,4 +239,9 @@ impl Act {
     pub fn host_wake(&self, host: &HostPlan) -> Option<&HostWake> {
         self.wake.hosts.get(host.transport.host())
     }
+}
+
+fn tell_end(host: &str, trouble: &Trouble, what: &str) {
+    let seconds = trouble.since.elapsed().as_secs();
+    tracing::info!(host, outage_seconds = seconds, "host {host} {what}, after {seconds} s");
 }

@@ -65,11 +65,7 @@ fn judge(act: &Act, host: &HostPlan, job: &JobRecord, answer: Answer) -> Option<
     let why = format!("the results cannot be fetched: {}", error.message);
     match error.kind {
         OperationErrorKind::Storage => {
-            act.note_trouble(
-                host,
-                why,
-                Some("make room for the project's tmp_dir on this machine".to_owned()),
-            );
+            act.note_no_room(host, why, "make room for the project's tmp_dir on this machine (`df -h`)");
             None
         }
         OperationErrorKind::Refused => Some(step_failed(act, job, Fault::Lasting(why))),

@@ -41,8 +41,9 @@ pub enum DaemonError {
     Directory { directory: PathBuf, source: std::io::Error },
     #[error("the runner could not be started")]
     Spawn(#[source] std::io::Error),
+    /// `exit_code` is the daemon's own; none when it was killed.
     #[error("the runner ended while it was starting:\n{said}")]
-    Died { said: String },
+    Died { said: String, exit_code: Option<i32> },
     #[error("the runner (pid {pid}) is not healthy after {} s", limit.as_secs())]
     NotHealthy { pid: u32, limit: Duration },
     #[error("the runner (pid {pid}) is still running after {} s", limit.as_secs())]
@@ -152,9 +153,10 @@ async fn wait_until_healthy(
         if status::read(daemon_dir).is_some_and(|report| report.pid == pid) {
             return Ok(pid);
         }
-        if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
+        if let Ok(Some(_)) | Err(_) = child.try_wait() {
+            let exit_code = child.wait().ok().and_then(|status| status.code());
             let said = std::fs::read_to_string(daemon_dir.join(STARTUP_FILE)).unwrap_or_default();
-            return Err(DaemonError::Died { said: said.trim_end().to_owned() });
+            return Err(DaemonError::Died { said: said.trim_end().to_owned(), exit_code });
         }
         sleep(LOOK_EVERY).await;
     }

@@ -118,7 +118,11 @@ impl Keeper {
         let duration = act.plan.options.lease;
         let claim =
             LeaseClaim { owner: self.owner.clone(), holder: self.holder.clone(), duration, at: act.now() };
-        match act.stores.queue.take_lease(&claim).await {
+        let answer = act.stores.queue.take_lease(&claim).await;
+        if answer.is_ok() {
+            act.store_answered();
+        }
+        match answer {
             Ok(LeaseAnswer::Yours) => {
                 let fresh = act.right.check().is_err();
                 if fresh && let Err(hindrance) = acquired().await {
@@ -128,7 +132,7 @@ impl Keeper {
                 act.right.set(Some(sent + duration - duration / SAFETY));
                 if fresh {
                     tracing::info!(owner = self.owner, "this runner acts for project {}", act.plan.project);
-                    wake_all(act);
+                    act.wake_all();
                 }
                 Standing::Held
             }
@@ -149,21 +153,12 @@ impl Keeper {
                 Standing::Waiting(other)
             }
             Err(error) => {
-                tracing::warn!("the lease cannot be renewed: {}", chain(&error));
+                act.store_failed("the renewal of the lease", &error);
                 // The right ends by itself; until then the last answer holds.
                 if act.right.check().is_ok() { Standing::Held } else { Standing::Unknown }
             }
         }
     }
-}
-
-fn wake_all(act: &Act) {
-    act.wake.checkout.notify_one();
-    act.wake.complete.notify_one();
-    act.wake_hosts(|host| &host.stage);
-    act.wake_hosts(|host| &host.submit);
-    act.wake_hosts(|host| &host.poll);
-    act.wake_hosts(|host| &host.collect);
 }
 
 /// The default duration of a lease: a runner that dies is followed after this long; one that is merely slow (a

@@ -1,5 +1,6 @@
 //! A runner as a process: what a service manager, a terminal or `runner start` runs in the foreground.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,6 +99,7 @@ pub fn keeper(project: &Project, lock: &DaemonLock) -> Keeper {
 fn stop_on_signal() -> Result<watch::Receiver<bool>, RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    ignore_hangup()?;
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
         tokio::select! {
@@ -114,6 +116,21 @@ fn stop_on_signal() -> Result<watch::Receiver<bool>, RunError> {
         end_now();
     });
     Ok(receiver)
+}
+
+/// Lets the runner outlive the terminal it was started from; where it has one as its input, that is its user's word to
+/// stop.
+fn ignore_hangup() -> Result<(), RunError> {
+    if std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let mut hangup = signal(SignalKind::hangup()).map_err(RunError::Signals)?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("the terminal was closed; the runner goes on");
+        }
+    });
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the user's second order to stop must not wait for anything")]

@@ -65,7 +65,7 @@ pub async fn run(
                     store_pause = FIRST_STORE_PAUSE;
                     again_in
                 }
-                Err(hindrance) => pause_after(name, &hindrance, &mut store_pause),
+                Err(hindrance) => pause_after(name, act, &hindrance, &mut store_pause),
             },
         };
         // All arms are cancel-safe, and none awaits in its body; their order is fixed, so that a simulation is the
@@ -80,10 +80,10 @@ pub async fn run(
     }
 }
 
-fn pause_after(name: &str, hindrance: &Hindrance, store_pause: &mut Duration) -> Duration {
+fn pause_after(name: &str, act: &Act, hindrance: &Hindrance, store_pause: &mut Duration) -> Duration {
     match hindrance {
         Hindrance::Store(error) => {
-            tracing::warn!(step = name, "{name} pauses: {}", chain(error));
+            act.store_failed(name, error);
             let pause = *store_pause;
             *store_pause = pause.saturating_mul(2).min(LONGEST_STORE_PAUSE);
             pause

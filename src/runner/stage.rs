@@ -53,6 +53,7 @@ pub async fn activate(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result
     };
     let jobs = act.stores.queue.work(&work).await?;
     if jobs.is_empty() {
+        act.host_has_room(host);
         return Ok(Found::Nothing { again_in: act.plan.options.advance_every });
     }
     let outputs = parents_outputs(act, &jobs).await?;
@@ -211,8 +212,9 @@ async fn upload(
     if prepared {
         memory.prepared.extend(fresh.iter().map(|worker| worker.name.clone()));
     }
-    let answers = answers.into_iter().skip(skipped);
-    Ok(staged.iter().zip(answers).filter_map(|(one, answer)| judge(act, host, one, answer)).collect())
+    let answers: Vec<Answer> = answers.into_iter().skip(skipped).collect();
+    note_room(act, host, staged, &answers);
+    Ok(staged.iter().zip(answers).filter_map(|(one, answer)| judge(act, one, answer)).collect())
 }
 
 /// Returns the removal of the earlier attempt whose directory is no longer kept, now that there is one more.
@@ -224,33 +226,45 @@ fn outdated(host: &HostPlan, staged: &Staged<'_>) -> Option<Operation> {
     Some(Operation::RemoveTree { directory, marker: layout::INPUT.to_owned() })
 }
 
-fn judge(act: &Act, host: &HostPlan, staged: &Staged<'_>, answer: Answer) -> Option<Move> {
+/// Notes once for all answers whether files can be written: a full disk or a missing right is the host's trouble.
+fn note_room(act: &Act, host: &HostPlan, staged: &[Staged<'_>], answers: &[Answer]) {
+    let hint = |kind| match kind {
+        OperationErrorKind::Storage => Some("make room in the work directory of the worker (`df -h` there)"),
+        OperationErrorKind::Permission => {
+            Some("give the account write access to the work directory; `jf project check` tries it")
+        }
+        OperationErrorKind::Refused | OperationErrorKind::Corrupted | OperationErrorKind::Other => None,
+    };
+    let refusal = staged.iter().zip(answers).find_map(|(one, answer)| match answer {
+        Answer::Failed(error) => hint(error.kind).map(|hint| (one, error, hint)),
+        _ => None,
+    });
+    match refusal {
+        Some((one, error, hint)) => act.note_no_room(host, cannot_be_made(one, error), hint),
+        None => act.host_has_room(host),
+    }
+}
+
+fn cannot_be_made(staged: &Staged<'_>, error: &OperationError) -> String {
+    format!("the run directory {} cannot be made: {}", staged.run_dir, error.message)
+}
+
+fn judge(act: &Act, staged: &Staged<'_>, answer: Answer) -> Option<Move> {
     match answer {
         Answer::Done => {
             let changes = [Change::RunDir(staged.run_dir.clone()), Change::PrerunCleanup(false)];
             Some(Move::step(staged.job, Event::Stage, act.now(), &act.by).with(changes))
         }
-        Answer::Failed(error) => refused(act, host, staged, &error),
+        Answer::Failed(error) => refused(act, staged, &error),
         Answer::Names(_) | Answer::Fetched(_) | Answer::Ran(_) => None,
     }
 }
 
-/// A full disk or a missing right is the host's trouble and pauses it; anything else is the job's.
-fn refused(act: &Act, host: &HostPlan, staged: &Staged<'_>, error: &OperationError) -> Option<Move> {
-    let why = format!("the run directory {} cannot be made: {}", staged.run_dir, error.message);
+/// A full disk or a missing right has paused the host; anything else is the job's.
+fn refused(act: &Act, staged: &Staged<'_>, error: &OperationError) -> Option<Move> {
+    let why = cannot_be_made(staged, error);
     match error.kind {
-        OperationErrorKind::Storage => {
-            act.note_trouble(host, why, Some("make room in the work directory of the worker".to_owned()));
-            None
-        }
-        OperationErrorKind::Permission => {
-            act.note_trouble(
-                host,
-                why,
-                Some("give the account write access to the work directory".to_owned()),
-            );
-            None
-        }
+        OperationErrorKind::Storage | OperationErrorKind::Permission => None,
         OperationErrorKind::Refused => Some(step_failed(act, staged.job, Fault::Lasting(why))),
         OperationErrorKind::Corrupted | OperationErrorKind::Other => {
             Some(step_failed(act, staged.job, Fault::Passing(why)))

@@ -145,7 +145,7 @@ fn split_header(header: &str) -> (String, String) {
 
 fn body(attempt: &Attempt<'_>) -> Result<String, ScriptError> {
     let setup = attempt.setup;
-    let mut text = vec!["cd \"$JF_RUN_DIR\" || exit 72\n".to_owned()];
+    let mut text = vec![guard(attempt.token)];
     text.push(ended(&setup.pre_run).into_owned());
     for (name, value) in &setup.export {
         text.push(format!("export {}={}\n", variable(name)?, export_value(value)));
@@ -160,12 +160,26 @@ fn body(attempt: &Attempt<'_>) -> Result<String, ScriptError> {
     Ok(text.concat())
 }
 
+/// Returns the beginning of a body: its first line tells the wrapper whose it is.
+///
+/// A wrapper whose directory was moved aside between two steps of it comes, by the path, into that of a newer attempt:
+/// `jf_guard` ends the old one there.
+fn guard(token: &Token) -> String {
+    let token = token.as_str();
+    format!(
+        "# {token}\njf_guard() {{ read -r jf_line <\"$JF_RUN_DIR\"/{body} && [ \"$JF_TOKEN $jf_line\" = '{token} # {token}' ] || exit 72; }}\n\
+         cd \"$JF_RUN_DIR\" && jf_guard || exit 72\n",
+        body = layout::BODY,
+    )
+}
+
 fn push_command(text: &mut Vec<String>, command: &CommandPayload, post_run: &str) -> Result<(), ScriptError> {
     for (name, value) in &command.environment {
         text.push(format!("export {}={}\n", variable(name)?, quote(value)));
     }
     let program = program_words(&command.program)?;
     let stdin = command.stdin.as_deref().map_or("/dev/null".to_owned(), in_run_dir);
+    text.push("jf_guard\n".to_owned());
     let streams = format!("<{stdin} >\"$JF_RUN_DIR\"/stdout 2>\"$JF_RUN_DIR\"/stderr");
     if post_run.trim().is_empty() {
         text.push(format!("exec {program} {streams}\n"));
@@ -197,6 +211,7 @@ fn in_run_dir(path: &str) -> String {
 fn push_python(text: &mut Vec<String>, attempt: &Attempt<'_>) {
     let setup = attempt.setup;
     let command = setup.execution_command.as_deref().unwrap_or(DEFAULT_EXECUTION_COMMAND);
+    text.push("jf_guard\n".to_owned());
     text.push(ended(&fill_in(command, &quote(attempt.run_dir))).into_owned());
     if !setup.post_run.trim().is_empty() {
         text.push("jf_job_status=$?\n".to_owned());

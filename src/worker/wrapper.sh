@@ -67,6 +67,12 @@ fi
 [ -n "$jf_id" ] || jf_id=$$-$jf_process_start-${jf_boot%%-*}
 jf_now; jf_started=$jf_time
 
+# The path may lead to a newer attempt by now, when this copy waited long in the queue: that one is left alone. From here on
+# the directory is the one of this attempt, whatever happens to its name.
+jf_line=
+{ read -r jf_line < .jobferry/body; } 2>/dev/null
+[ "$jf_line" = "# $jf_token" ] || exit 0
+
 # The start lock: of several copies of this script one goes on.
 set -C
 if { true > .jobferry/start; } 2>/dev/null; then

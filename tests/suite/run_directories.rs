@@ -63,9 +63,20 @@ impl Job {
         let unique =
             work_dir.file_name().unwrap().to_string_lossy().replace(|c: char| !c.is_ascii_alphanumeric(), "");
         let key = JobKey::new(format!("{number:06}-{unique}-{}", std::process::id()), 1);
-        let token = Token::new(&key, 1);
+        self.stage_as(work_dir, &key, 1, scheduler)
+    }
+
+    /// Writes the run directory of the attempt that follows `old`, over what is there of it.
+    pub(crate) fn stage_again(&self, work_dir: &Path, old: &Staged, scheduler: &dyn Scheduler) -> Staged {
+        drop(fs::remove_dir_all(&old.run_dir));
+        let (key, attempt) = old.token.parts().unwrap();
+        self.stage_as(work_dir, &key, attempt + 1, scheduler)
+    }
+
+    fn stage_as(&self, work_dir: &Path, key: &JobKey, attempt: i32, scheduler: &dyn Scheduler) -> Staged {
+        let token = Token::new(key, attempt);
         let work_text = work_dir.to_str().unwrap();
-        let run_dir = layout::run_directory(work_text, &key).unwrap();
+        let run_dir = layout::run_directory(work_text, key).unwrap();
         let attempt = Attempt {
             token: &token,
             name: &self.name,

@@ -128,6 +128,65 @@ fn a_late_copy_touches_nothing() {
     });
 }
 
+/// A copy that was still waiting in the queue when a newer attempt was staged under the same path.
+#[test]
+fn an_old_attempt_that_starts_late_leaves_the_new_one_alone() {
+    each_shell(|bench, shell| {
+        let (old, script) = {
+            let staged = bench.stage(1, &Job::shell("echo old >>starts"));
+            let script = bench.folder.path().join("as the queue kept it");
+            fs::copy(staged.run_dir.join(layout::SUBMIT), &script).unwrap();
+            (staged, script)
+        };
+        let new = Job::shell("echo new >>starts; exit 4").stage_again(bench.folder.path(), &old, &*bench.scheduler);
+        assert_ne!(old.token, new.token);
+        let before = everything_in(&new.run_dir);
+        let late = Command::new(shell).arg(&script).current_dir(&new.run_dir).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(everything_in(&new.run_dir), before, "{shell}");
+        assert_eq!((late.status.code(), late.stdout, late.stderr), (Some(0), vec![], vec![]), "{shell}");
+        assert!(!old.in_spool());
+        assert_eq!(new.run_by(shell).status().unwrap().code(), Some(4), "{shell}");
+        assert_eq!((new.end().exit_code, new.read("starts")), (4, "new\n".to_owned()), "{shell}");
+    });
+}
+
+/// An attempt that is on its way to its program when it is moved aside for a newer one.
+#[test]
+fn an_old_attempt_that_is_overtaken_does_not_write_into_the_new_one() {
+    each_shell(|bench, shell| {
+        let slow = Job::shell("echo old >>starts").with(|job| {
+            job.setup.pre_run = "echo up >up; while [ ! -e go ]; do sleep 0.02; done".into();
+        });
+        let mut old = bench.stage(1, &slow);
+        let mut wrapper = old.run_by(shell).spawn().unwrap();
+        crate::lab::eventually("it is up", crate::run_directories::LIMIT, || old.exists("up"));
+        let aside = bench.folder.path().join("aside");
+        fs::rename(&old.run_dir, &aside).unwrap();
+        let new = Job::shell("echo new >>starts").stage_again(bench.folder.path(), &old, &*bench.scheduler);
+        old.run_dir = aside.clone();
+        let before = everything_in(&new.run_dir);
+        fs::write(aside.join("go"), "").unwrap();
+        assert_eq!(wrapper.wait().unwrap().code(), Some(72), "{shell}");
+        assert_eq!(everything_in(&new.run_dir), before, "{shell}");
+        assert_eq!(old.end().exit_code, 72);
+    });
+}
+
+/// Returns the paths below the folder with their contents.
+fn everything_in(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(everything_in(&path));
+        } else {
+            found.push((path.clone(), fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
 #[tokio::test]
 async fn term_reaches_all_of_the_job_and_it_may_end_in_its_own_way() {
     for shell in SHELLS {
@@ -268,13 +327,14 @@ fn a_job_restarted_by_its_scheduler_takes_the_lock_over() {
             .unwrap();
         fs::write(
             staged.run_dir.join(layout::BODY),
-            "JF_VICTIM=$PPID; [ -n \"${BASH_VERSION:-}\" ] && JF_VICTIM=$$; export JF_VICTIM; sh .jobferry/shell\n",
+            format!("# {}\nJF_VICTIM=$PPID; [ -n \"${{BASH_VERSION:-}}\" ] && JF_VICTIM=$$; export JF_VICTIM; sh .jobferry/shell\n", staged.token),
         )
         .unwrap();
         let first = again("17", "0").status().unwrap();
         assert_eq!(first.signal(), Some(9), "{shell}");
         assert_eq!(staged.start().scheduler_id.as_deref(), Some("17"));
-        fs::write(staged.run_dir.join(layout::BODY), "echo start >>starts; exit 6\n").unwrap();
+        let body = format!("# {}\necho start >>starts; exit 6\n", staged.token);
+        fs::write(staged.run_dir.join(layout::BODY), body).unwrap();
         assert_eq!(again("18", "1").status().unwrap().code(), Some(0), "another job's id");
         assert_eq!(again("17", "0").status().unwrap().code(), Some(0), "not a restart");
         assert_eq!(again("17", "1").status().unwrap().code(), Some(6), "{shell}");

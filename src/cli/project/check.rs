@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::{Block, Cell, Table, Tone, View};
 use crate::cli::session::{OpenProject, Session};
-use crate::config::{MongoServer, StoreConfig};
+use crate::config::{MongoServer, Project, StoreConfig};
 use crate::model::quote::quote;
 use crate::runner::connect;
 use crate::runner::plan::{HostPlan, Worker};
@@ -39,19 +39,13 @@ pub(super) async fn run(args: CheckArgs, session: &Session) -> Result<Exit, CliE
     let project = session.project()?;
     let mut report = Report::of(project.name.clone());
     report.good("project file", &project.file.display().to_string(), "valid");
-    let opened = match session.open_project(project).await {
-        Ok(opened) => opened,
-        Err(error) => {
-            report.hops.push(Hop::of_error("store", "", &error));
-            session.show(&report)?;
-            return Ok(Exit::CheckFailed);
-        }
-    };
-    if args.worker.is_none() {
-        check_stores(&args, &opened, &mut report).await;
+    match session.open_project(project.clone()).await {
+        Ok(opened) if args.worker.is_none() => check_stores(&args, &opened, &mut report).await,
+        Ok(_) => {}
+        Err(error) => report.hops.push(Hop::of_error("store", &place(&project.queue.store), &error)),
     }
     if !args.jobstore && !args.queue {
-        check_workers(&args, &opened, &mut report).await?;
+        check_workers(&args, &project, &mut report).await?;
     }
     session.show(&report)?;
     Ok(if report.is_good() { Exit::Success } else { Exit::CheckFailed })
@@ -88,17 +82,17 @@ fn place(store: &StoreConfig) -> String {
     }
 }
 
-async fn check_workers(args: &CheckArgs, opened: &OpenProject, report: &mut Report) -> Result<(), CliError> {
+async fn check_workers(args: &CheckArgs, project: &Project, report: &mut Report) -> Result<(), CliError> {
     if let Some(name) = &args.worker {
-        opened.project.chosen_worker(name)?;
+        project.chosen_worker(name)?;
     }
-    for (name, settings) in &opened.project.workers {
+    for (name, settings) in &project.workers {
         let chosen = args.worker.as_ref().is_none_or(|wanted| wanted == name);
         if let (true, Err(error)) = (chosen, connect::check_worker(name, settings)) {
             report.hops.push(Hop::of_error("worker", name, &error.into()));
         }
     }
-    let plan = opened.plan();
+    let plan = connect::plan(project);
     for host in &plan.hosts {
         let wanted = |worker: &&Worker| args.worker.as_ref().is_none_or(|name| worker.name == *name);
         let workers: Vec<&Worker> = host.workers.iter().filter(wanted).collect();

@@ -12,7 +12,8 @@ if ! command -v sbatch >/dev/null; then
   echo 'sbatch is not on the PATH of this host: load the module of Slurm in the login shell, or use a login node' >&2
   return 127
 fi
-timeout 60 sbatch --parsable --comment="$JF_TOKEN" ./submit.sh
+# By the time an old copy starts, a newer attempt may have its logs under the same names: they must not be cut.
+timeout 60 sbatch --parsable --open-mode=append --comment="$JF_TOKEN" ./submit.sh
 jf_code=$?
 if [ "$jf_code" != 0 ]; then
   case $(tail -c 2000 .jobferry/submit.err) in

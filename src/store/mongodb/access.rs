@@ -4,6 +4,7 @@
 //! `bulk_write` needs server 8.0, and one round trip per document would be the limit of a runner's speed. Every write
 //! is acknowledged by a majority and its journal, because a move that is lost in a failover is a job run twice.
 
+use std::fmt;
 use std::time::Duration;
 
 use ::mongodb::bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, cstr, doc, rawdoc};
@@ -70,9 +71,9 @@ impl Fault {
         match self {
             Self::Store(error) => error,
             Self::Driver(error) if is_about_the_line(&error) => {
-                StoreError::Unreachable { place, source: Box::new(error) }
+                StoreError::Unreachable { place, source: Box::new(InWords(error)) }
             }
-            Self::Driver(error) => StoreError::Refused { place, action, source: Box::new(error) },
+            Self::Driver(error) => StoreError::Refused { place, action, source: Box::new(InWords(error)) },
             Self::Strange(text) => StoreError::Refused { place, action, source: text.into() },
         }
     }
@@ -80,6 +81,37 @@ impl Fault {
     fn may_run_again(&self) -> bool {
         matches!(self, Self::Driver(error) if error.contains_label("TransientTransactionError"))
     }
+}
+
+/// An error of the driver whose text is for people: without labels, and without the description of the whole cluster.
+#[derive(Debug)]
+struct InWords(Error);
+
+impl std::error::Error for InWords {}
+
+impl fmt::Display for InWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0.kind {
+            ErrorKind::ServerSelection { message, .. } => f.write_str(&selection_in_words(message)),
+            kind => kind.fmt(f),
+        }
+    }
+}
+
+/// Returns what each server of a failed selection said, as `<address>: <why>`; the message's beginning where none did.
+///
+/// The driver (3.x) puts them into one text: `… Topology: { … Servers: [ { Address: A, Type: T, Error: Kind: E, labels: …`.
+fn selection_in_words(message: &str) -> String {
+    let faults = message.split("Address: ").skip(1).filter_map(|server| {
+        let address = server.split(',').next()?;
+        let (_, fault) = server.split_once("Error: Kind: ")?;
+        Some(format!("{address}: {}", fault.split(", labels").next()?))
+    });
+    let faults: Vec<String> = faults.collect();
+    if faults.is_empty() {
+        return message.split(" Topology:").next().unwrap_or(message).to_owned();
+    }
+    faults.join("; ")
 }
 
 fn is_about_the_line(error: &Error) -> bool {
@@ -376,4 +408,22 @@ pub(super) fn only(fields: &[&str]) -> Document {
     let mut projection = doc! { "_id": 0 };
     projection.extend(fields.iter().map(|field| ((*field).to_owned(), Bson::Int32(1))));
     projection
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_servers_said_is_told_without_the_rest() {
+        let one = "Server selection timeout: No available servers. Topology: { Type: Unknown, Servers: [ { Address: h:1, \
+                   Type: Unknown, Error: Kind: I/O error: Connection refused (os error 111), labels: {\"RetryableError\"}, \
+                   source: None, server response: None } ] }";
+        assert_eq!(selection_in_words(one), "h:1: I/O error: Connection refused (os error 111)");
+        let no_primary = "Server selection timeout: No available servers. Topology: { Type: ReplicaSetNoPrimary, Set \
+                          Name: rs0, Servers: [ { Address: h:1, Type: RsSecondary }, { Address: h:2, Type: Unknown, \
+                          Error: Kind: I/O error: timed out, labels: {} } ] }";
+        assert_eq!(selection_in_words(no_primary), "h:2: I/O error: timed out");
+        assert_eq!(selection_in_words("Server selection timeout: x Topology: { }"), "Server selection timeout: x");
+    }
 }

@@ -67,11 +67,14 @@ fn the_body_of_a_command_is_executed_without_a_shell() {
         ..Setup::default()
     };
     insta::assert_snapshot!(body_of(&Payload::Command(payload), &setup).unwrap(), @r#"
-    cd "$JF_RUN_DIR" || exit 72
+    # u_1_2
+    jf_guard() { read -r jf_line <"$JF_RUN_DIR"/.jobferry/body && [ "$JF_TOKEN $jf_line" = 'u_1_2 # u_1_2' ] || exit 72; }
+    cd "$JF_RUN_DIR" && jf_guard || exit 72
     echo a
     export PATH="/x/bin:$PATH"
     module load gcc/12
     export A='$1'
+    jf_guard
     exec prog 'a b' '$x' <"$JF_RUN_DIR"/'in put' >"$JF_RUN_DIR"/stdout 2>"$JF_RUN_DIR"/stderr
     "#);
 }
@@ -80,9 +83,12 @@ fn the_body_of_a_command_is_executed_without_a_shell() {
 fn the_body_of_a_python_job_is_jobflow_remotes() {
     let setup = Setup { pre_run: "a\nb\n".into(), post_run: "c".into(), ..Setup::default() };
     insta::assert_snapshot!(body_of(&Payload::Python, &setup).unwrap(), @r#"
-    cd "$JF_RUN_DIR" || exit 72
+    # u_1_2
+    jf_guard() { read -r jf_line <"$JF_RUN_DIR"/.jobferry/body && [ "$JF_TOKEN $jf_line" = 'u_1_2 # u_1_2' ] || exit 72; }
+    cd "$JF_RUN_DIR" && jf_guard || exit 72
     a
     b
+    jf_guard
     jf -fe execution run /work/u/u_1
     jf_job_status=$?
     c
