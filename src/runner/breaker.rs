@@ -87,12 +87,7 @@ impl Breaker {
 
     /// Notes a fault: the pause doubles with each in a row, up to a minute, with up to a quarter of jitter, so that
     /// many runners do not come back at the same moment.
-    pub fn fault(
-        &mut self,
-        now: Instant,
-        cause: Cause,
-        random: &mut impl rand::Rng,
-    ) -> Tripped {
+    pub fn fault(&mut self, now: Instant, cause: Cause, random: &mut impl rand::Rng) -> Tripped {
         let Cause { why, hint, cure } = cause;
         let before = self.trouble.take();
         let faults = before.as_ref().map_or(0, |t| t.faults).saturating_add(1);

@@ -55,14 +55,14 @@ pub async fn run(
             Err(_) => NO_RIGHT_PAUSE,
             Ok(()) => match activate(why).await {
                 Ok(Found::More) => {
-                    store_pause = FIRST_STORE_PAUSE;
+                    store_answered(act, &mut store_pause);
                     why = Why::Hint;
                     // Lets the other loops of this thread have their turn.
                     tokio::task::yield_now().await;
                     continue;
                 }
                 Ok(Found::Nothing { again_in }) => {
-                    store_pause = FIRST_STORE_PAUSE;
+                    store_answered(act, &mut store_pause);
                     again_in
                 }
                 Err(hindrance) => pause_after(name, act, &hindrance, &mut store_pause),
@@ -77,6 +77,14 @@ pub async fn run(
             () = hint.notified() => Why::Hint,
             () = tokio::time::sleep(wait) => Why::Timer,
         };
+    }
+}
+
+/// A step that comes through after one that the store hindered tells that the store is back.
+fn store_answered(act: &Act, store_pause: &mut Duration) {
+    if *store_pause != FIRST_STORE_PAUSE {
+        *store_pause = FIRST_STORE_PAUSE;
+        act.store_answered();
     }
 }
 

@@ -220,7 +220,6 @@ fn a_store_in_a_place_that_cannot_be_made_is_told() {
         ----- stderr
         error: the store [ROOT]/lab.sqlite does not answer
         caused by: unable to open database file: [ROOT]/lab.sqlite
-        caused by: Error code 14: unable to open database file
         hint: check the address in the project file and that the server runs, then type `jf project check`
         ");
 }

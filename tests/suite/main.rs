@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, also in the functions that tests share, and says on stderr what it leaves out"
 )]
 
+mod bad_days;
 mod cli_environment;
 mod cli_flow;
 mod cli_init;

@@ -138,10 +138,12 @@ fn an_old_attempt_that_starts_late_leaves_the_new_one_alone() {
             fs::copy(staged.run_dir.join(layout::SUBMIT), &script).unwrap();
             (staged, script)
         };
-        let new = Job::shell("echo new >>starts; exit 4").stage_again(bench.folder.path(), &old, &*bench.scheduler);
+        let new =
+            Job::shell("echo new >>starts; exit 4").stage_again(bench.folder.path(), &old, &*bench.scheduler);
         assert_ne!(old.token, new.token);
         let before = everything_in(&new.run_dir);
-        let late = Command::new(shell).arg(&script).current_dir(&new.run_dir).stdin(Stdio::null()).output().unwrap();
+        let late =
+            Command::new(shell).arg(&script).current_dir(&new.run_dir).stdin(Stdio::null()).output().unwrap();
         assert_eq!(everything_in(&new.run_dir), before, "{shell}");
         assert_eq!((late.status.code(), late.stdout, late.stderr), (Some(0), vec![], vec![]), "{shell}");
         assert!(!old.in_spool());

@@ -424,6 +424,9 @@ mod tests {
                           Name: rs0, Servers: [ { Address: h:1, Type: RsSecondary }, { Address: h:2, Type: Unknown, \
                           Error: Kind: I/O error: timed out, labels: {} } ] }";
         assert_eq!(selection_in_words(no_primary), "h:2: I/O error: timed out");
-        assert_eq!(selection_in_words("Server selection timeout: x Topology: { }"), "Server selection timeout: x");
+        assert_eq!(
+            selection_in_words("Server selection timeout: x Topology: { }"),
+            "Server selection timeout: x"
+        );
     }
 }

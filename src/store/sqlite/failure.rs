@@ -1,6 +1,8 @@
 //! What can go wrong below the store's methods, before it is known which method and which file it was.
 
-use rusqlite::ErrorCode;
+use std::fmt;
+
+use rusqlite::{ErrorCode, ffi};
 
 use crate::model::state::Illegal;
 use crate::store::StoreError;
@@ -37,7 +39,7 @@ impl From<StoreError> for Failure {
 
 impl Failure {
     /// Returns the failure of a document or word that cannot be understood.
-    pub(super) fn unreadable(what: impl Into<String>, why: &dyn std::fmt::Display) -> Self {
+    pub(super) fn unreadable(what: impl Into<String>, why: &dyn fmt::Display) -> Self {
         Self::Unreadable { what: what.into(), why: why.to_string() }
     }
 
@@ -56,7 +58,8 @@ impl Failure {
 
 /// Sorts SQLite's answers into: not reached in time, a damaged file, a refusal.
 fn of_sqlite(error: rusqlite::Error, place: String, action: &'static str) -> StoreError {
-    match error.sqlite_error_code() {
+    let error = InWords(error);
+    match error.0.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::CannotOpen) => {
             StoreError::Unreachable { place, source: Box::new(error) }
         }
@@ -65,5 +68,25 @@ fn of_sqlite(error: rusqlite::Error, place: String, action: &'static str) -> Sto
             StoreError::Unreadable { place, what, why: error.to_string() }
         }
         _ => StoreError::Refused { place, action, source: Box::new(error) },
+    }
+}
+
+/// An error of the driver on one line.
+#[derive(Debug)]
+struct InWords(rusqlite::Error);
+
+impl std::error::Error for InWords {}
+
+impl fmt::Display for InWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        match self.0.sqlite_error().map(|error| error.extended_code) {
+            // The file beside a database with a write-ahead log that all its users share could not grow.
+            Some(code @ ffi::SQLITE_IOERR_SHMSIZE) => write!(f, " (code {code}: the disk is full)"),
+            Some(code) if self.0.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {
+                write!(f, " (code {code})")
+            }
+            _ => Ok(()),
+        }
     }
 }
