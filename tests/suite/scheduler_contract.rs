@@ -221,7 +221,7 @@ async fn many_jobs_go_in_one_round_trip(bench: Bench) {
     nowhere.run_dir = PathBuf::from("/no/where");
     all.insert(30, &nowhere);
     let (mut answers, _) = bench.submit_as(Mode::First, &all);
-    assert!(matches!(answers.remove(30), Submission::Wait { .. }));
+    assert!(matches!(answers.remove(30), Submission::NotTried { .. }));
     assert!(answers.iter().all(|answer| matches!(answer, Submission::Accepted { .. })), "{answers:?}");
     for one in &staged {
         until("it ended", || one.in_spool().then_some(())).await;
