@@ -1,5 +1,8 @@
 # shellcheck shell=bash
 # What is measured, and how. Sourced by `run`, which sets $work, $jobs, $listed, $rounds and $stores.
+#
+# Nothing is removed before the end: ext4 without a journal makes files very slowly for minutes after many were removed
+# (it passes over the inodes freed last, one by one), and that would be measured with the next runs.
 # shellcheck disable=SC2154
 
 # Results: "<what> <store>" → one number per run, separated by blanks.
@@ -105,7 +108,6 @@ measure_run() {
     note run "$1" "$(per_second "$jobs" "$begin" "$end")"
     measure_raw "$1"
     note share "$1" "$(awk -v a="${result["run $1"]##* }" -v b="${result["raw $1"]##* }" 'BEGIN { printf "%.1f\n", 100 * a / b }')"
-    rm -rf "$place"
 }
 
 # The very same scripts, in copies of their run directories as they were before the run, started by xargs.
@@ -185,7 +187,6 @@ measure_daemon() {
     sleep "$idle_seconds"
     note idle "$1" "$(awk -v t=$(($(ticks_of "$pid") - ticks)) -v h="$hertz" -v s="$idle_seconds" 'BEGIN { printf "%.2f\n", 100 * t / h / s }')"
     stop_daemons
-    rm -rf "$place"
 }
 
 # The time of one command in ms, over and over: time_command WHAT STORE COMMAND…
@@ -208,7 +209,6 @@ measure_listings() {
     submit 200 false
     jf runner run --until-idle --max-seconds 600 --log error 2>"$place/runner.log" ||
         fail "the runner: $(tail -n 5 "$place/runner.log")"
-    rm -rf "$place/work"
     while [ $filled -lt "$listed" ]; do
         begin=$(now_us)
         submit $fill_batch true
@@ -222,7 +222,6 @@ measure_listings() {
     time_command jobs "$1" jf job list
     time_command failed "$1" jf job list -s FAILED
     time_command flows "$1" jf flow list
-    rm -rf "$place"
 }
 
 # row LABEL WHAT UNIT TARGET
@@ -241,7 +240,7 @@ print_table() {
     cat <<END
 
 JobFerry $(jf --version | tail -n 1 | awk '{ print $NF }') ($(git rev-parse --short HEAD 2>/dev/null || echo no git)), $(date -u '+%Y-%m-%d %H:%M UTC'), $(nproc) cores of $(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(awk '/^MemTotal/ { printf "%.0f GB", $2 / 1e6 }' /proc/meminfo), Linux $(uname -r)
-$(versions); load before $load_before, after $(cut -d' ' -f1-3 /proc/loadavg); medians of $rounds runs (listings: $listing_runs)
+$(versions); files on $(stat -f -c %T "$work"); load before $load_before, after $(cut -d' ' -f1-3 /proc/loadavg); medians of $rounds runs (listings: $listing_runs)
 
 | |$head target |
 |---|$line---|

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The same project file, server and jobs for jobflow-remote 1.0.1 and for JobFerry. Sourced by `run`.
+# The same project file, server and account for jobflow-remote 1.0.1 and for JobFerry. Sourced by `run`.
+# Each runs no-op jobs of its own kind: Python jobs whose `execution_cmd` writes a result at once, and command jobs.
 # shellcheck disable=SC2154
 
 peer_version=1.0.1
@@ -70,17 +71,14 @@ stop_peer() {
     peer_process=
 }
 
-# Submits to the runner that is up and notes the rate from there to the last completion: rate_of RUNNER.
-rate_of() {
-    local begin end
-    begin=$(as_user "$peer/bin/python" "$here/submit_python_jobs.py" bench here "$jobs" 2>"$place/submit.log" | tail -n 1)
-    [ -n "$begin" ] || fail "the submission: $(tail -n 5 "$place/submit.log")"
+# Waits for the end of all jobs and notes the rate since $2 (microseconds since 1970): rate_since RUNNER BEGIN_US.
+rate_since() {
     wait_completed "$jobs" 900
-    end=$(time_of last updated_on)
-    note "$1" peer "$(per_second "$jobs" "$begin" "${end}000")"
+    note "$1" peer "$(per_second "$jobs" "$2" "$(time_of last updated_on)000")"
 }
 
 measure_peer() {
+    local begin
     # shellcheck disable=SC2034 # `run` reads it.
     install_peer || { with_peer=; return; }
     new_peer_project peer_theirs
@@ -88,13 +86,17 @@ measure_peer() {
     peer_process=$!
     # It imports for some seconds; from then on it looks for jobs every second.
     sleep 10
-    rate_of theirs
+    # Its clock begins when its submission, which takes a while in Python, is done.
+    begin=$(as_user "$peer/bin/python" "$here/submit_python_jobs.py" bench here "$jobs" 2>"$place/submit.log" | tail -n 1)
+    [ -n "$begin" ] || fail "the submission: $(tail -n 5 "$place/submit.log")"
+    rate_since theirs "$begin"
     stop_peer
     new_peer_project peer_ours
     as_user "$work/bin/jf" -p bench runner run --log warn >"$place/runner.log" 2>&1 &
     peer_process=$!
     sleep 2
-    rate_of ours
+    submit "$jobs" true
+    rate_since ours "$(time_of first created_on)000"
     stop_peer
 }
 
@@ -103,10 +105,10 @@ print_peer() {
     theirs=$(median "${result['theirs peer']}") ours=$(median "${result['ours peer']}")
     cat <<END
 
-| $jobs Python jobs with a no-op \`execution_cmd\`, one flow, MongoDB, runner already up | jobs/s |
+| $jobs no-op jobs in one flow, MongoDB, same project file and account, runner already up | jobs/s |
 |---|---|
-| jobflow-remote $peer_version, one process | $theirs |
-| JobFerry | $ours |
+| jobflow-remote $peer_version, one process, jobs of Python with a no-op \`execution_cmd\` | $theirs |
+| JobFerry, jobs of \`command: ["true"]\` | $ours |
 | ratio | $(awk -v a="$ours" -v b="$theirs" 'BEGIN { printf "%.0f\n", a / b }') |
 END
 }
