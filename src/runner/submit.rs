@@ -77,6 +77,16 @@ impl Memory {
         self.resting.insert(job.worker.clone(), Instant::now() + COOL_DOWN);
     }
 
+    /// Each leave to submit again holds for one order: until an answer says otherwise the job may be in the queue,
+    /// and is looked up before the next one. First orders need no note: the lock on the host holds up the second.
+    fn use_up<'a>(&mut self, jobs: impl Iterator<Item = &'a &'a JobRecord>) {
+        for token in jobs.map(|job| job.token()) {
+            if self.refused.remove(&token) || self.unclear.contains_key(&token) {
+                self.unclear.insert(token, Instant::now());
+            }
+        }
+    }
+
     fn pause(&self) -> Duration {
         let now = Instant::now();
         let rest = self.resting.values().map(|until| until.saturating_duration_since(now)).min();
@@ -138,11 +148,8 @@ async fn submit(
     if batch.is_empty() {
         return Ok(moves);
     }
-    // From here on, until an answer says otherwise, each of these may be in the queue.
-    let answers = match act.perform(host, batch, limit).await {
-        Ok(answers) => answers,
-        Err(hindrance) => return Err(hindrance),
-    };
+    memory.use_up(groups.iter().flat_map(|(_, jobs)| jobs));
+    let answers = act.perform(host, batch, limit).await?;
     for ((scheduler, jobs), answer) in groups.iter().zip(answers) {
         let orders: Vec<ToSubmit> = jobs.iter().map(|job| order_of(job, memory)).collect();
         let read = printed(&answer)
