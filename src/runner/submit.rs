@@ -95,26 +95,37 @@ impl Memory {
 }
 
 /// Returns uploaded jobs, at most as many per worker as fit under its limit.
+///
+/// A job whose submission is unclear may be in the queue already: it takes a place, and is returned to be looked up.
 async fn uploaded(act: &Act, host: &HostPlan, memory: &Memory) -> Result<Vec<JobRecord>, Hindrance> {
-    let awake = host.workers.iter().filter(|worker| !memory.resting.contains_key(&worker.name));
-    let limited: Vec<&Worker> = awake.clone().filter(|worker| worker.max_jobs.is_some()).collect();
-    let load = if limited.is_empty() { BTreeMap::new() } else { act.stores.queue.load().await? };
+    let awake: Vec<&Worker> =
+        host.workers.iter().filter(|worker| !memory.resting.contains_key(&worker.name)).collect();
+    let limited = awake.iter().any(|worker| worker.max_jobs.is_some());
+    let load = if limited { act.stores.queue.load().await? } else { BTreeMap::new() };
     let mut jobs = Vec::new();
-    let unlimited: Vec<String> = awake.filter(|w| w.max_jobs.is_none()).map(|w| w.name.clone()).collect();
-    let rooms = limited.iter().map(|worker| {
+    for worker in awake.iter().filter(|worker| worker.max_jobs.is_some()) {
         let ours = [worker.name.clone()];
         let queued = count(&load, &ours, State::Submitted) + count(&load, &ours, State::Running);
         let room = u64::from(worker.max_jobs.unwrap_or(u32::MAX)).saturating_sub(queued);
-        (ours.to_vec(), u32::try_from(room).unwrap_or(u32::MAX).min(BATCH))
-    });
-    for (workers, limit) in rooms.chain([(unlimited, BATCH)]) {
-        if limit == 0 || workers.is_empty() {
-            continue;
-        }
-        let (states, due, detail) = (vec![State::Uploaded], act.now(), Detail::Summary);
-        jobs.extend(act.stores.queue.work(&Work { states, workers, due, limit, detail }).await?);
+        let found = waiting(act, ours.to_vec()).await?;
+        let (unclear, fresh): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|job| memory.unclear.contains_key(&job.token()));
+        let room = usize::try_from(room).unwrap_or(usize::MAX).saturating_sub(unclear.len());
+        jobs.extend(unclear);
+        jobs.extend(fresh.into_iter().take(room));
+    }
+    let unlimited: Vec<String> =
+        awake.iter().filter(|worker| worker.max_jobs.is_none()).map(|worker| worker.name.clone()).collect();
+    if !unlimited.is_empty() {
+        jobs.extend(waiting(act, unlimited).await?);
     }
     Ok(jobs)
+}
+
+/// Returns the next batch of uploaded jobs of these workers.
+async fn waiting(act: &Act, workers: Vec<String>) -> Result<Vec<JobRecord>, Hindrance> {
+    let (states, due, detail) = (vec![State::Uploaded], act.now(), Detail::Summary);
+    Ok(act.stores.queue.work(&Work { states, workers, due, limit: BATCH, detail }).await?)
 }
 
 type Group<'a> = (Arc<dyn Scheduler>, Vec<&'a JobRecord>);

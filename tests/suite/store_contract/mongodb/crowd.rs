@@ -9,7 +9,9 @@ use jobferry::model::ids::JobKey;
 use jobferry::model::query::{Detail, JobFilter};
 use jobferry::model::state::{Event, State};
 use jobferry::store::mongodb::{Address, Collections, Location, MongoSettings, MongoStore};
-use jobferry::store::{Applied, Holder, LeaseAnswer, LeaseClaim, Move, Queue as _, Standing, StoreError, Stores};
+use jobferry::store::{
+    Applied, Holder, LeaseAnswer, LeaseClaim, Move, Queue as _, Standing, StoreError, Stores,
+};
 
 use super::super::making::{ALL, at, complete, end, flow, flow_state, insert, job, key, state, step};
 use super::{Dropped, Scratch};
