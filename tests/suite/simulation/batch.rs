@@ -193,10 +193,8 @@ fn submit(world: &mut Inner, host: &str, input: &str, faulty: bool) -> (i32, Str
             return (137, printed);
         }
         stop = stop || code == 124;
-        printed += &format!("job {token} {word} {code}\n");
-        if !out.is_empty() {
-            printed += &format!("o:{out}\n");
-        }
+        let told = if out.is_empty() { String::new() } else { format!("o:{out}\n") };
+        printed = format!("{printed}job {token} {word} {code}\n{told}");
         count += 1;
     }
     (0, printed + &format!("end {count}\n"))

@@ -16,7 +16,7 @@ use jobferry::store::{
     Queue, StoreError, Stores, Work,
 };
 
-use rand::RngExt;
+use rand::RngExt as _;
 use tokio::time::Instant;
 
 use super::world::World;
@@ -33,7 +33,7 @@ impl FaultyStore {
     /// Returns `inner` behind a connection that fails as the world says.
     pub(super) fn stores(inner: Stores, world: &Arc<World>) -> Stores {
         let store = Arc::new(Self { inner, world: Arc::clone(world) });
-        Stores { queue: store.clone(), outputs: store.clone(), files: store }
+        Stores { queue: Arc::<Self>::clone(&store), outputs: Arc::<Self>::clone(&store), files: store }
     }
 
     async fn call<T>(

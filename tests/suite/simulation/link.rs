@@ -14,7 +14,7 @@ use jobferry::transport::{
     Answer, Command, CommandAnswer, Content, Destination, Fetch, Fetched, Occupied, Operation, Put,
     Transport, TransportError,
 };
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use tokio::time::Instant;
 

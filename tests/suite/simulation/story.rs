@@ -16,7 +16,7 @@ use jobferry::store::sqlite::{Dispatch, SqliteSettings, SqliteStore};
 use jobferry::store::{Applied, Change, Holder, Move, Stores};
 use jobferry::transport::Transport;
 use jobferry::worker::script::Setup;
-use rand::{RngExt, SeedableRng};
+use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jobferry::model::ids::{JobKey, Token};
 use jobferry::worker::layout;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
