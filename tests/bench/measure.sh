@@ -258,7 +258,6 @@ END
     row "\`jf flow list\`, $listed jobs, ms" flows '' ''
     row "\`jf --version\`, ms" version '' ''
     row "\`/bin/true\`, ms" spawn '' ''
-    [ -z "$with_peer" ] || print_peer
 }
 
 versions() {

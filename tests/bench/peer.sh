@@ -20,8 +20,11 @@ install_peer() {
     peer=$(peer_place)
     [ ! -e "$peer/complete" ] || return 0
     progress "installing jobflow-remote $peer_version into $peer"
+    local python=python3
+    # A Python of root's own (pyenv) cannot be read by others either.
+    [ "$(id -u)" != 0 ] || python=/usr/bin/python3
     rm -rf "$peer" && mkdir -p "$peer" || return 1
-    if timeout 900 python3 -m venv "$peer" &&
+    if timeout 900 "$python" -m venv "$peer" &&
         timeout 900 "$peer/bin/pip" install --quiet --disable-pip-version-check "jobflow-remote==$peer_version" >&2; then
         : >"$peer/complete"
         return 0
@@ -79,8 +82,7 @@ rate_since() {
 
 measure_peer() {
     local begin
-    # shellcheck disable=SC2034 # `run` reads it.
-    install_peer || { with_peer=; return; }
+    install_peer || return
     new_peer_project peer_theirs
     as_user "$peer/bin/jf" -p bench runner run >"$place/runner.log" 2>&1 &
     peer_process=$!
