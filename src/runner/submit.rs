@@ -46,10 +46,20 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub struct Memory {
     /// Since when a submission is unclear.
     unclear: BTreeMap<Token, Instant>,
+    /// Jobs that may be in the queue although their document does not say so: sent, and not recorded yet. They take
+    /// places under their worker's limit.
+    sent: BTreeMap<Token, Sent>,
     /// Submissions that the scheduler clearly did not take: the next try need not look them up.
     refused: BTreeSet<Token>,
     /// Workers whose scheduler said "not now", and until when they rest.
     resting: BTreeMap<String, Instant>,
+}
+
+/// A job that was handed to the scheduler.
+struct Sent {
+    job: JobRecord,
+    /// Once the scheduler has said it.
+    id: Option<String>,
 }
 
 /// Submits what the workers of the host have room for.
@@ -59,12 +69,13 @@ pub async fn activate(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result
         return Ok(Found::Nothing { again_in: pause });
     }
     memory.resting.retain(|_, until| *until > Instant::now());
+    settle_sent(act, host, memory).await?;
     let jobs = uploaded(act, host, memory).await?;
     if jobs.is_empty() {
         return Ok(Found::Nothing { again_in: act.plan.options.advance_every.min(memory.pause()) });
     }
     let moves = submit(act, host, memory, &jobs).await?;
-    let submitted = record(act, host, memory, &jobs, &moves).await?;
+    let submitted = record(act, host, memory, &moves).await?;
     if submitted > 0 {
         return Ok(Found::More);
     }
@@ -85,6 +96,11 @@ impl Memory {
                 self.unclear.insert(token, Instant::now());
             }
         }
+    }
+
+    fn may_be_queued(&self, job: &JobRecord) -> bool {
+        let token = job.token();
+        self.unclear.contains_key(&token) || self.sent.contains_key(&token)
     }
 
     fn pause(&self) -> Duration {
@@ -108,10 +124,14 @@ async fn uploaded(act: &Act, host: &HostPlan, memory: &Memory) -> Result<Vec<Job
         let queued = count(&load, &ours, State::Submitted) + count(&load, &ours, State::Running);
         let room = u64::from(worker.max_jobs.unwrap_or(u32::MAX)).saturating_sub(queued);
         let found = waiting(act, ours.to_vec()).await?;
-        let (unclear, fresh): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|job| memory.unclear.contains_key(&job.token()));
-        let room = usize::try_from(room).unwrap_or(usize::MAX).saturating_sub(unclear.len());
-        jobs.extend(unclear);
+        let (perhaps_queued, fresh): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|job| memory.may_be_queued(job));
+        let elsewhere = memory.sent.values().filter(|sent| sent.job.worker == worker.name);
+        let elsewhere =
+            elsewhere.filter(|sent| perhaps_queued.iter().all(|job| job.token() != sent.job.token())).count();
+        let taken = perhaps_queued.len() + elsewhere;
+        let room = usize::try_from(room).unwrap_or(usize::MAX).saturating_sub(taken);
+        jobs.extend(perhaps_queued);
         jobs.extend(fresh.into_iter().take(room));
     }
     let unlimited: Vec<String> =
@@ -160,6 +180,9 @@ async fn submit(
         return Ok(moves);
     }
     memory.use_up(groups.iter().flat_map(|(_, jobs)| jobs));
+    for job in groups.iter().flat_map(|(_, jobs)| jobs) {
+        memory.sent.entry(job.token()).or_insert_with(|| Sent { job: (*job).clone(), id: None });
+    }
     let answers = act.perform(host, batch, limit).await?;
     for ((scheduler, jobs), answer) in groups.iter().zip(answers) {
         let orders: Vec<ToSubmit> = jobs.iter().map(|job| order_of(job, memory)).collect();
@@ -254,9 +277,13 @@ fn accepted(act: &Act, job: &JobRecord, id: String) -> Move {
 /// Returns the move that one scheduler's answer justifies; none while it is unclear.
 fn judge(act: &Act, memory: &mut Memory, job: &JobRecord, submission: Submission) -> Option<Move> {
     match submission {
-        Submission::Accepted { id } => Some(accepted(act, job, id)),
+        Submission::Accepted { id } => {
+            memory.sent.entry(job.token()).and_modify(|sent| sent.id = Some(id.clone()));
+            Some(accepted(act, job, id))
+        }
         Submission::Wait { why } => {
             memory.rest(job, &why);
+            memory.sent.remove(&job.token());
             memory.unclear.remove(&job.token());
             memory.refused.insert(job.token());
             None
@@ -268,7 +295,10 @@ fn judge(act: &Act, memory: &mut Memory, job: &JobRecord, submission: Submission
         }
         // File systems lag: a few tries before the user is asked.
         Submission::Missing { why } => Some(step_failed(act, job, Fault::Passing(why))),
-        Submission::Refused { why } => Some(step_failed(act, job, Fault::Lasting(why))),
+        Submission::Refused { why } => {
+            memory.sent.remove(&job.token());
+            Some(step_failed(act, job, Fault::Lasting(why)))
+        }
         Submission::Unclear { why } => {
             tracing::warn!(
                 job = job.db_id,
@@ -281,60 +311,63 @@ fn judge(act: &Act, memory: &mut Memory, job: &JobRecord, submission: Submission
     }
 }
 
-/// Stores the moves and returns how many jobs were submitted; those that somebody stopped meanwhile are cancelled in
-/// the queue.
-async fn record(
-    act: &Act,
-    host: &HostPlan,
-    memory: &mut Memory,
-    jobs: &[JobRecord],
-    moves: &[Move],
-) -> Result<usize, Hindrance> {
+/// Stores the moves and returns how many jobs were submitted.
+async fn record(act: &Act, host: &HostPlan, memory: &mut Memory, moves: &[Move]) -> Result<usize, Hindrance> {
     if moves.is_empty() {
         return Ok(0);
     }
     let applied = act.stores.queue.apply(moves).await?;
-    let (mut lost, mut submitted) = (Vec::new(), 0);
+    let mut submitted = 0;
     for (one, applied) in moves.iter().zip(applied) {
         let token = Token::new(&one.key, one.attempt);
         memory.unclear.remove(&token);
         memory.refused.remove(&token);
-        let id = one.changes.iter().find_map(|change| match change {
-            Change::ProcessId(Some(id)) => Some(id.clone()),
-            _ => None,
-        });
-        let Some(id) = id else { continue };
-        match applied {
-            Applied::Done => submitted += 1,
-            Applied::Lost => lost.extend(jobs.iter().find(|job| job.key == one.key).map(|job| (job, id))),
+        if applied == Applied::Done {
+            memory.sent.remove(&token);
+            submitted += usize::from(one.event == Some(Event::Submit));
         }
     }
     if submitted > 0 {
         act.host_wake(host).iter().for_each(|wake| wake.poll.notify_one());
         act.wake.checkout.notify_one();
     }
-    if !lost.is_empty() {
-        cancel(act, host, &lost).await?;
-    }
     Ok(submitted)
 }
 
-/// Cancels jobs in the queue whose document somebody moved on while they were submitted.
+/// Looks what became of jobs that may be in the queue although nothing says so: those whose document somebody moved on
+/// while they were submitted are cancelled in the queue.
 ///
-/// A job that is merely locked stays in the queue: its submission is answered with the same id next time.
-async fn cancel(act: &Act, host: &HostPlan, lost: &[(&JobRecord, String)]) -> Result<(), Hindrance> {
-    let filter =
-        JobFilter { keys: lost.iter().map(|(job, _)| job.key.clone()).collect(), ..JobFilter::default() };
-    let page = Page { limit: None, ..Page::default() };
+/// A job that is still to be submitted, or merely locked, stays: its submission is answered with the same id next
+/// time.
+async fn settle_sent(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result<(), Hindrance> {
+    if memory.sent.is_empty() {
+        return Ok(());
+    }
+    let keys = memory.sent.values().map(|sent| sent.job.key.clone()).collect();
+    let (filter, page) =
+        (JobFilter { keys, ..JobFilter::default() }, Page { limit: None, ..Page::default() });
     let now = act.stores.queue.jobs(&filter, &page, Detail::Summary).await?;
-    let only_locked =
-        |job: &JobRecord| now.iter().any(|n| n.token() == job.token() && n.state == State::Uploaded);
-    let lost: Vec<&(&JobRecord, String)> = lost.iter().filter(|(job, _)| !only_locked(job)).collect();
+    let state = |token: &Token| now.iter().find(|job| job.token() == *token).map(|job| job.state);
+    memory
+        .sent
+        .retain(|token, _| !state(token).is_some_and(|state| state.is_active() && state != State::Uploaded));
+    let moved_on = memory.sent.iter().filter(|(token, _)| state(token) != Some(State::Uploaded));
+    let lost: Vec<(&JobRecord, &str)> =
+        moved_on.clone().filter_map(|(_, sent)| Some((&sent.job, sent.id.as_deref()?))).collect();
+    let gone: Vec<Token> = moved_on.map(|(token, _)| token.clone()).collect();
+    if !lost.is_empty() {
+        cancel(act, host, &lost).await?;
+    }
+    memory.sent.retain(|token, _| !gone.contains(token));
+    Ok(())
+}
+
+async fn cancel(act: &Act, host: &HostPlan, lost: &[(&JobRecord, &str)]) -> Result<(), Hindrance> {
     let groups = by_scheduler(host, lost.iter().map(|(job, _)| *job));
     let limit = limit_of(host);
     let batch = groups.iter().map(|(scheduler, jobs)| {
         let of_group = lost.iter().filter(|(job, _)| jobs.iter().any(|other| other.key == job.key));
-        let ids: Vec<String> = of_group.map(|(_, id)| id.clone()).collect();
+        let ids: Vec<String> = of_group.map(|(_, id)| (*id).to_owned()).collect();
         tracing::info!(
             host = host.transport.host(),
             "cancelling {} in the queue: stopped while being submitted",

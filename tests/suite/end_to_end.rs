@@ -186,3 +186,30 @@ fn the_daemon_starts_tells_its_status_and_stops() {
     let status = lab.json(&["runner", "status"]);
     assert_eq!(status["running"], json!(false), "{status}");
 }
+
+/// Jobs of the test that counts round trips: at two per job it would come to twice the number allowed.
+const COUNTED_JOBS: u64 = 600;
+
+#[test]
+fn heavy_round_trips_to_a_host_are_fewer_than_its_jobs() {
+    let Some(lab) =
+        Lab::new("heavy_round_trips_to_a_host_are_fewer_than_its_jobs", Store::Sqlite, Site::SshShell)
+    else {
+        return;
+    };
+    let text = format!(
+        "flow: many\njobs:\n  one: {{for: {{n: {{from: 1, to: {COUNTED_JOBS}}}}}, command: ['true']}}\n"
+    );
+    let flow = lab.write("many.yaml", &text);
+    lab.ok(&["submit", flow.to_str().unwrap()]);
+    let started = super::lab::finish(lab.command("runner", &["start"]));
+    assert!(started.status.success(), "{}", talk(&started));
+    let completed = || lab.json(&["job", "list", "--count", "-s", "COMPLETED"]).to_string();
+    let all = COUNTED_JOBS.to_string();
+    eventually("all jobs complete", Duration::from_secs(170), || completed().contains(&all));
+    let status = lab.json(&["runner", "status"]);
+    let round_trips = status["hosts"][0]["round_trips"].as_u64().unwrap();
+    drop(super::lab::finish(lab.command("runner", &["stop"])));
+    // Each job was uploaded, submitted, found to have ended, and fetched.
+    assert!(round_trips < COUNTED_JOBS, "{round_trips} round trips for {COUNTED_JOBS} jobs");
+}
