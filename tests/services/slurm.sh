@@ -103,7 +103,7 @@ JobCompType=jobcomp/filetxt
 JobCompLoc=$JF_TEST_ROOT/log/slurm-jobs.log
 JobAcctGatherType=jobacct_gather/none
 MinJobAge=300
-KillWait=10
+KillWait=30
 PluginDir=$(slurm_plugins)
 PlugStackConfig=$folder/plugstack.conf
 NodeName=$node NodeAddr=127.0.0.1 CPUs=64 Boards=1 SocketsPerBoard=1 CoresPerSocket=64 ThreadsPerCore=1 RealMemory=20000 State=UNKNOWN
