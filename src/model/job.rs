@@ -198,6 +198,35 @@ pub struct NewJob {
     pub job: Document,
 }
 
+/// What the response of a completed job does to its flow (jobflow's `Response`).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Growth {
+    /// New jobs of the flow, parents before children: those of a replacement, then additions, then a detour.
+    pub jobs: Vec<NewJob>,
+    /// Uuids of the detour's last jobs: whoever waits for the completed job waits for these as well.
+    pub detour_leaves: Vec<String>,
+    pub stop: Stop,
+}
+
+impl Growth {
+    /// Returns whether the response changes nothing beyond the job itself.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Which jobs a completed job stops (jobflow's `stop_children` and `stop_jobflow`). New jobs of the same response
+/// are inserted STOPPED with either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stop {
+    #[default]
+    Nothing,
+    /// Its children that are WAITING or READY and not locked.
+    Children,
+    /// All jobs of its flow that are WAITING or READY and not locked.
+    Flow,
+}
+
 impl NewJob {
     /// Returns the state in which the job is inserted.
     pub fn first_state(&self) -> State {

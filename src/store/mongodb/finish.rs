@@ -11,7 +11,7 @@ use ::mongodb::bson::{Document, doc};
 use super::super::{Applied, Move};
 use super::access::{Access, Body, Command, Fault, only, transact};
 use super::derive::derive_flows;
-use super::moves::{Also, apply, attempt_of, flow_of, in_state, key_of, statement};
+use super::moves::{Also, apply, attempt_of, by_key, flow_of, in_state, key_of, statement};
 use super::{Server, Topology};
 use crate::model::Timestamp;
 use crate::model::flow::{OnMissing, may_start};
@@ -143,6 +143,7 @@ async fn clear_settling(
         doc! {
             "q": { "uuid": &key.uuid, "index": key.index },
             "u": { "$set": { "jobferry.settling": false } },
+            "hint": by_key(),
         }
     });
     let statements: Vec<Document> = statements.collect();
