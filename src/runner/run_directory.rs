@@ -4,6 +4,7 @@ use super::plan::{Plan, Worker};
 use crate::jobflow::command::{CommandSpec, FileContent, Program as SpecProgram};
 use crate::model::job::JobRecord;
 use crate::model::resources::Resources;
+use crate::worker::remote_store::RemoteStore;
 use crate::worker::script::{self, Attempt, CommandPayload, Payload, Program, Setup};
 use crate::worker::{input, layout};
 
@@ -67,6 +68,7 @@ pub fn files(
         job: resolved,
         run_dir: &run_dir,
         additional_stores: &[],
+        remote_store: &RemoteStore::default(),
     });
     files.push(RunFile { path: layout::INPUT.to_owned(), content: RunContent::Bytes(document), mode: 0o600 });
     Ok(files)

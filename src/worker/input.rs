@@ -1,11 +1,12 @@
 //! `jfremote_in.json`: the job as its executor reads it (jobflow-remote 1.0, `remote/data.py`).
 //!
-//! Compact JSON `{"job":…,"store":…,"job_doc":…}`. As orjson does for the Python side, NaN and infinities become
-//! null, and dates become ISO text without a zone.
+//! Compact JSON `{"job":…,"store":…,"job_doc":…}`, byte for byte as orjson writes it for the Python side; dates become
+//! ISO text without a zone. What orjson cannot write or would lose is written so that every decoder of monty reads it
+//! back: NaN and infinities bare, as Python's `json` has them; bytes and ObjectIds as MongoDB's extended JSON.
 
 use bson::{Bson, Document, doc};
 
-use super::layout;
+use super::remote_store::RemoteStore;
 use crate::model::Timestamp;
 use crate::model::job::{JobRecord, Remote};
 
@@ -19,6 +20,8 @@ pub struct Input<'a> {
     pub run_dir: &'a str,
     /// Names of the additional stores of the project's JobStore.
     pub additional_stores: &'a [String],
+    /// What that JobStore is made of in the run directory.
+    pub remote_store: &'a RemoteStore,
 }
 
 /// Returns the document as compact JSON.
@@ -27,36 +30,11 @@ pub fn encode(input: &Input<'_>) -> Vec<u8> {
     json.extend_from_slice(b"{\"job\":");
     push_document(&mut json, input.job);
     json.extend_from_slice(b",\"store\":");
-    push_document(&mut json, &store(input));
+    push_document(&mut json, &input.remote_store.job_store(input.run_dir, input.additional_stores));
     json.extend_from_slice(b",\"job_doc\":");
     push_document(&mut json, &job_doc(input.record));
     json.push(b'}');
     json
-}
-
-fn store(input: &Input<'_>) -> Document {
-    let file_store = |file: &str| {
-        doc! {
-            "@module": "jobflow_remote.remote.data",
-            "@class": "StdJSONStore",
-            "@version": "1.0.1",
-            "paths": [format!("{}/{file}", input.run_dir)],
-        }
-    };
-    let additional: Document = input
-        .additional_stores
-        .iter()
-        .map(|name| (name.clone(), Bson::from(file_store(&layout::additional_output(name)))))
-        .collect();
-    doc! {
-        "@module": "jobflow.core.store",
-        "@class": "JobStore",
-        "@version": "0.4.0",
-        "docs_store": file_store(layout::PYTHON_OUTPUT),
-        "additional_stores": additional,
-        "save": {},
-        "load": false,
-    }
 }
 
 /// Returns jobflow-remote's `JobDoc` without `job` and the lock, which is never held where a job runs.
@@ -132,9 +110,8 @@ fn push_value(json: &mut Vec<u8>, value: &Bson) {
         Bson::Int64(number) => json.extend_from_slice(number.to_string().as_bytes()),
         Bson::Double(number) => push_double(json, *number),
         Bson::DateTime(time) => push_text(json, &naive_iso(*time)),
-        Bson::ObjectId(id) => push_text(json, &id.to_hex()),
         Bson::Null | Bson::Undefined => json.extend_from_slice(b"null"),
-        // Binary, decimals, regular expressions: as MongoDB's extended JSON writes them.
+        // Binary, ObjectIds, decimals, regular expressions.
         other => json.extend_from_slice(other.clone().into_relaxed_extjson().to_string().as_bytes()),
     }
 }
@@ -142,7 +119,8 @@ fn push_value(json: &mut Vec<u8>, value: &Bson) {
 fn push_double(json: &mut Vec<u8>, number: f64) {
     match serde_json::Number::from_f64(number) {
         Some(number) => json.extend_from_slice(number.to_string().as_bytes()),
-        None => json.extend_from_slice(b"null"),
+        None if number.is_nan() => json.extend_from_slice(b"NaN"),
+        None => json.extend_from_slice(if number > 0.0 { b"Infinity" } else { b"-Infinity" }),
     }
 }
 

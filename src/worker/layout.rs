@@ -15,14 +15,18 @@ pub const STDOUT: &str = "stdout";
 pub const STDERR: &str = "stderr";
 /// Written by a Python job (jobflow-remote 1.0): its response or its error.
 pub const PYTHON_RESULT: &str = "jfremote_out.json";
-/// Written by a Python job: its output document.
-pub const PYTHON_OUTPUT: &str = "remote_job_data.json";
+/// Begins the name of the file in which a Python job writes its output document; see [`super::remote_store`].
+pub const PYTHON_OUTPUT: &str = "remote_job_data";
+/// Begins the name of the file of an additional store; the store's name follows.
+pub const ADDITIONAL_OUTPUT: &str = "additional_store_";
 /// JobFerry's own folder, in a run directory and in a work directory.
 pub const PRIVATE: &str = ".jobferry";
 /// What the job does.
 pub const BODY: &str = ".jobferry/body";
 /// The shell text of a command job that has one.
 pub const SHELL_TEXT: &str = ".jobferry/shell";
+/// Runs a Python job, where the worker names no command of its own.
+pub const EXECUTE: &str = ".jobferry/execute.py";
 /// Taken once, by the one copy of `submit.sh` that runs the body.
 pub const START: &str = ".jobferry/start";
 /// Written last: how the body ended.
@@ -33,11 +37,6 @@ pub const SUBMITTING: &str = ".jobferry/submitting";
 pub const SUBMITTED: &str = ".jobferry/submitted";
 /// Largest end marker or start record that is read; ours have some 400 bytes.
 pub const MARKER_LIMIT_BYTES: u64 = 4096;
-
-/// Returns the file of an additional store that a Python job writes.
-pub fn additional_output(store: &str) -> String {
-    format!("additional_store_{store}.json")
-}
 
 /// A job's uuid that would lead out of the work directory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

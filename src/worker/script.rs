@@ -18,8 +18,11 @@ use crate::scheduler::{HeaderJob, Scheduler, Unsupported};
 /// (`KillWait`) kills the wrapper too, so that the end marker is still written.
 pub const DEFAULT_GRACE_SECONDS: u32 = 25;
 
-/// Python jobs, unless the worker says otherwise (jobflow-remote 1.0).
-pub const DEFAULT_EXECUTION_COMMAND: &str = "jf -fe execution run {}";
+/// Runs a Python job where there is jobflow: the program of [`layout::EXECUTE`]. Its own head says what it does.
+pub const EXECUTE: &str = include_str!("execute.py");
+
+/// Looks for the Python that runs it.
+const FIND_PYTHON: &str = include_str!("python.sh");
 
 /// What happens around the job: the worker's and the `exec_config`'s settings, already merged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,7 +34,8 @@ pub struct Setup {
     pub modules: Vec<String>,
     /// Variables whose values may use others (`/x/bin:$PATH`); see [`export_value`].
     pub export: Vec<(String, String)>,
-    /// Replaces [`DEFAULT_EXECUTION_COMMAND`]; `{}` stands for the run directory.
+    /// Runs a Python job in place of [`EXECUTE`]; `{}` stands for the run directory. The worker of jobflow-remote 1.0 is
+    /// `jf -fe execution run {}`.
     pub execution_command: Option<String>,
     /// Replaces [`DEFAULT_GRACE_SECONDS`].
     pub grace_seconds: Option<u32>,
@@ -41,7 +45,8 @@ pub struct Setup {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
     Command(CommandPayload),
-    /// A jobflow job: executed by the worker's own Python, which reads `jfremote_in.json`.
+    /// A jobflow job: executed by a Python of the worker, which reads `jfremote_in.json`. What it prints goes where the
+    /// script's own output goes (`queue.out`, `queue.err`), as with jobflow-remote.
     Python,
 }
 
@@ -107,8 +112,18 @@ pub fn build(attempt: &Attempt<'_>, scheduler: &dyn Scheduler) -> Result<Vec<Scr
         ScriptFile { path: layout::SUBMIT, content: submit_script(attempt, &header, scheduler), mode: 0o700 },
         ScriptFile { path: layout::BODY, content: body(attempt)?, mode: 0o600 },
     ];
-    if let Payload::Command(CommandPayload { program: Program::Shell(text), .. }) = attempt.payload {
-        files.push(ScriptFile { path: layout::SHELL_TEXT, content: ended(text).into_owned(), mode: 0o600 });
+    match attempt.payload {
+        Payload::Command(CommandPayload { program: Program::Shell(text), .. }) => {
+            files.push(ScriptFile {
+                path: layout::SHELL_TEXT,
+                content: ended(text).into_owned(),
+                mode: 0o600,
+            });
+        }
+        Payload::Python if attempt.setup.execution_command.is_none() => {
+            files.push(ScriptFile { path: layout::EXECUTE, content: EXECUTE.to_owned(), mode: 0o600 });
+        }
+        Payload::Command(_) | Payload::Python => {}
     }
     if files.iter().any(|file| file.content.contains('\0')) {
         return Err(ScriptError::Nul("the job's command or its environment"));
@@ -208,12 +223,21 @@ fn in_run_dir(path: &str) -> String {
     format!("\"$JF_RUN_DIR\"/{}", quote(path))
 }
 
+/// The exit code of the script is that of the job; the one of our own program is told in its head.
 fn push_python(text: &mut Vec<String>, attempt: &Attempt<'_>) {
     let setup = attempt.setup;
-    let command = setup.execution_command.as_deref().unwrap_or(DEFAULT_EXECUTION_COMMAND);
+    let followed = !setup.post_run.trim().is_empty();
     text.push("jf_guard\n".to_owned());
-    text.push(ended(&fill_in(command, &quote(attempt.run_dir))).into_owned());
-    if !setup.post_run.trim().is_empty() {
+    match &setup.execution_command {
+        Some(command) => text.push(ended(&fill_in(command, &quote(attempt.run_dir))).into_owned()),
+        None => {
+            let exec = if followed { "" } else { "exec " };
+            let program = in_run_dir(layout::EXECUTE);
+            text.push(FIND_PYTHON.to_owned());
+            text.push(format!("jf_find_python && {exec}\"$jf_python\" {program} \"$JF_RUN_DIR\"\n"));
+        }
+    }
+    if followed {
         text.push("jf_job_status=$?\n".to_owned());
         text.push(ended(&setup.post_run).into_owned());
         text.push("exit \"$jf_job_status\"\n".to_owned());

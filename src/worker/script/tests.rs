@@ -80,8 +80,13 @@ fn the_body_of_a_command_is_executed_without_a_shell() {
 }
 
 #[test]
-fn the_body_of_a_python_job_is_jobflow_remotes() {
-    let setup = Setup { pre_run: "a\nb\n".into(), post_run: "c".into(), ..Setup::default() };
+fn the_execution_command_of_the_worker_is_taken_as_it_is() {
+    let setup = Setup {
+        pre_run: "a\nb\n".into(),
+        post_run: "c".into(),
+        execution_command: Some("jf -fe execution run {}".into()),
+        ..Setup::default()
+    };
     insta::assert_snapshot!(body_of(&Payload::Python, &setup).unwrap(), @r#"
     # u_1_2
     jf_guard() { read -r jf_line <"$JF_RUN_DIR"/.jobferry/body && [ "$JF_TOKEN $jf_line" = 'u_1_2 # u_1_2' ] || exit 72; }
@@ -90,6 +95,36 @@ fn the_body_of_a_python_job_is_jobflow_remotes() {
     b
     jf_guard
     jf -fe execution run /work/u/u_1
+    jf_job_status=$?
+    c
+    exit "$jf_job_status"
+    "#);
+    assert_eq!(files(&Payload::Python, &setup, &Resources::default(), "shell").unwrap().len(), 2);
+}
+
+#[test]
+fn without_one_our_own_program_runs_a_python_job() {
+    let setup = Setup { export: vec![("JF_PYTHON".into(), "~/x/python".into())], ..Setup::default() };
+    let body = body_of(&Payload::Python, &setup).unwrap().replace(FIND_PYTHON, "[python.sh]\n");
+    insta::assert_snapshot!(body, @r#"
+    # u_1_2
+    jf_guard() { read -r jf_line <"$JF_RUN_DIR"/.jobferry/body && [ "$JF_TOKEN $jf_line" = 'u_1_2 # u_1_2' ] || exit 72; }
+    cd "$JF_RUN_DIR" && jf_guard || exit 72
+    export JF_PYTHON="${HOME}/x/python"
+    jf_guard
+    [python.sh]
+    jf_find_python && exec "$jf_python" "$JF_RUN_DIR"/.jobferry/execute.py "$JF_RUN_DIR"
+    "#);
+    let made = files(&Payload::Python, &setup, &Resources::default(), "shell").unwrap();
+    assert_eq!((made[2].path, made[2].mode), (".jobferry/execute.py", 0o600));
+}
+
+#[test]
+fn what_follows_our_own_program_does_not_change_its_exit_code() {
+    let setup = Setup { post_run: "c".into(), ..Setup::default() };
+    let body = body_of(&Payload::Python, &setup).unwrap();
+    insta::assert_snapshot!(body.split_once(FIND_PYTHON).unwrap().1, @r#"
+    jf_find_python && "$jf_python" "$JF_RUN_DIR"/.jobferry/execute.py "$JF_RUN_DIR"
     jf_job_status=$?
     c
     exit "$jf_job_status"
