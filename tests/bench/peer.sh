@@ -3,32 +3,19 @@
 # Each runs no-op jobs of its own kind: Python jobs whose `execution_cmd` writes a result at once, and command jobs.
 # shellcheck disable=SC2154
 
-peer_version=1.0.1
+# shellcheck source=tests/services/peer.sh
+. "$here/../services/peer.sh"
+
 peer_process=
 
 # The peer does not run as root (it cannot read the state of kernel threads): then as this account, as JobFerry does here.
 ordinary_account=nobody
 
-# Kept between runs, because it takes minutes to make. Root's own cache cannot be read by others.
-peer_place() {
-    if [ "$(id -u)" = 0 ]; then echo /var/cache/jobferry-tests/peer-jobflow-remote-$peer_version; else
-        echo "$XDG_CACHE_HOME/jobferry-tests/peer-jobflow-remote-$peer_version"
-    fi
-}
-
 install_peer() {
     peer=$(peer_place)
     [ ! -e "$peer/complete" ] || return 0
     progress "installing jobflow-remote $peer_version into $peer"
-    local python=python3
-    # A Python of root's own (pyenv) cannot be read by others either.
-    [ "$(id -u)" != 0 ] || python=/usr/bin/python3
-    rm -rf "$peer" && mkdir -p "$peer" || return 1
-    if timeout 900 "$python" -m venv "$peer" &&
-        timeout 900 "$peer/bin/pip" install --quiet --disable-pip-version-check "jobflow-remote==$peer_version" >&2; then
-        : >"$peer/complete"
-        return 0
-    fi
+    make_peer "$peer" >&2 && return 0
     progress "jobflow-remote cannot be installed: it is left out"
     return 1
 }
