@@ -6,7 +6,7 @@ use jobferry::scheduler::{EndingKind, Observed, Phase, Submission};
 use jobferry::worker::submission::Mode;
 
 use super::{Bench, watched};
-use crate::run_directories::{Job, Staged, ask};
+use crate::run_directories::{Job, Staged, ask, until};
 
 fn tokens_of(staged: &[Staged]) -> Vec<Token> {
     staged.iter().map(|staged| staged.token.clone()).collect()
@@ -40,8 +40,9 @@ async fn a_pending_job_says_why() {
     let Some(bench) = Bench::of("slurm", "slurm_only::a_pending_job") else { return };
     let staged = bench.stage(1, &verbatim("#SBATCH --begin=now+1hour"));
     let job = bench.submit(&staged);
-    let status = bench.seen(&job).unwrap();
-    assert_eq!((status.phase, status.reason.as_deref()), (Phase::Pending, Some("BeginTime")));
+    // Until Slurm has looked at the job it may name another reason.
+    let says_why = || bench.seen(&job).filter(|status| status.reason.as_deref() == Some("BeginTime"));
+    assert_eq!(until("it says why", says_why).await.phase, Phase::Pending);
     bench.cancel(&[&job]);
     bench.until_over(&job).await;
 }
