@@ -38,8 +38,7 @@ jf_forward() {
   if [ "$1" = TERM ] && [ -z "$jf_killer" ]; then
     ( trap 'kill "$jf_sleep" 2>/dev/null; exit' TERM
       sleep "$jf_grace" & jf_sleep=$!
-      wait "$jf_sleep"
-      kill -s KILL -- "$jf_group" ) </dev/null >/dev/null 2>&1 &
+      wait "$jf_sleep" && kill -s KILL -- "$jf_group" ) </dev/null >/dev/null 2>&1 &
     jf_killer=$!
   fi
 }
@@ -54,6 +53,16 @@ jf_group_lives() {
     set -- ${jf_stat##*) }
     case "$3 $1" in "${jf_group#-} Z" | "${jf_group#-} X") ;; "${jf_group#-} "*) return 0 ;; esac
   done
+  return 1
+}
+
+# Whether bash has lost how the body ended, which then nobody knows. It jumps out of `wait` from its signal handler: when the
+# body has ended and a signal comes before bash ran again, as when Slurm ends all processes of a job at once, the kernel has
+# handed over the status and bash has not written it down. To it the body runs forever, and another `wait` would last until
+# all its other children have ended. The answer of the `wait` that was cut short tells the signal.
+jf_body_is_forgotten() {
+  [ -n "${BASH_VERSION:-}" ] || return 1
+  for jf_running in $(jobs -rp); do [ "$jf_running" != "$jf_body" ] || return 0; done
   return 1
 }
 
@@ -115,7 +124,8 @@ while :; do
   [ -n "$jf_caught" ] || break
   # A signal cut the wait short, or came just after it.
   kill -s 0 "$jf_body" 2>/dev/null && continue
-  # Cut short when the body had ended already: both shells still know how.
+  # Cut short when the body had ended already. Mostly the shell still knows how.
+  jf_body_is_forgotten && break
   wait "$jf_body" 2>/dev/null
   jf_again=$?
   [ "$jf_again" = 127 ] || jf_status=$jf_again

@@ -8,9 +8,14 @@ use std::process::{Command, Stdio};
 use jobferry::scheduler::{Scheduler, by_name};
 use jobferry::worker::layout;
 use jobferry::worker::script::Payload;
+use nix::sys::ptrace;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use proptest::prelude::*;
 
-use crate::run_directories::{Job, Staged, processes_with, until};
+use crate::lab::eventually;
+use crate::run_directories::{Job, LIMIT, Staged, processes_with, until};
 
 const SHELLS: [&str; 2] = ["bash", "dash"];
 
@@ -161,7 +166,7 @@ fn an_old_attempt_that_is_overtaken_does_not_write_into_the_new_one() {
         });
         let mut old = bench.stage(1, &slow);
         let mut wrapper = old.run_by(shell).spawn().unwrap();
-        crate::lab::eventually("it is up", crate::run_directories::LIMIT, || old.exists("up"));
+        eventually("it is up", LIMIT, || old.exists("up"));
         let aside = bench.folder.path().join("aside");
         fs::rename(&old.run_dir, &aside).unwrap();
         let new = Job::shell("echo new >>starts").stage_again(bench.folder.path(), &old, &*bench.scheduler);
@@ -250,6 +255,56 @@ async fn a_killed_wrapper_leaves_a_start_without_an_end() {
         assert!(!staged.exists(layout::END) && !staged.in_spool());
         fs::write(staged.run_dir.join("go"), "").unwrap();
     }
+}
+
+/// As when Slurm ends all processes of a job at once: the body has ended and the signal has come before the wrapper ran
+/// again. Its `wait` gets the body's status from the kernel and is cut short before it can return it.
+#[test]
+fn a_signal_that_comes_with_the_end_of_the_body_does_not_hide_it() {
+    for shell in SHELLS {
+        let bench = Bench::new();
+        let header = "sleep 600 & echo $! >helper";
+        let job = Job::shell("echo $$ >pid.new; mv pid.new pid; exec sleep 600").with(|job| {
+            job.setup.grace_seconds = Some(600);
+            job.resources.template.insert("qverbatim", header);
+        });
+        let staged = bench.stage(1, &job);
+        let wrapper = staged.run_by(shell).stdout(Stdio::null()).spawn().unwrap();
+        eventually("it is up", LIMIT, || staged.exists("pid"));
+        let body = pid_in(&staged, "pid");
+
+        let traced = Pid::from_raw(wrapper.id().cast_signed());
+        eventually("the wrapper waits", LIMIT, || state_of(traced) == 'S');
+        stop_at_next_system_call(traced);
+        kill(body, Signal::SIGTERM).unwrap();
+        eventually("the body has ended", LIMIT, || state_of(body) == 'Z');
+        kill(traced, Signal::SIGTERM).unwrap();
+        ptrace::detach(traced, None).unwrap();
+
+        eventually("its end is told", LIMIT, || staged.in_spool());
+        assert_eq!((staged.end().exit_code, staged.end().signal), (143, Some(15)), "{shell}");
+        assert_eq!(wrapper.wait_with_output().unwrap().status.code(), Some(143), "{shell}");
+        kill(pid_in(&staged, "helper"), Signal::SIGKILL).unwrap();
+    }
+}
+
+fn pid_in(staged: &Staged, file: &str) -> Pid {
+    Pid::from_raw(staged.read(file).trim().parse().unwrap())
+}
+
+/// Leaves a child of this process, which waits in the kernel, stopped where it begins to wait anew.
+fn stop_at_next_system_call(child: Pid) {
+    ptrace::seize(child, ptrace::Options::empty()).unwrap();
+    ptrace::interrupt(child).unwrap();
+    waitpid(child, None).unwrap();
+    ptrace::syscall(child, None).unwrap();
+    waitpid(child, None).unwrap();
+}
+
+/// Returns the letter that the kernel gives for what the process does.
+fn state_of(process: Pid) -> char {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().chars().next().unwrap()
 }
 
 fn signal(name: &str, pid: u32) {
