@@ -20,7 +20,7 @@ mod cli_submit;
 mod end_to_end;
 mod house;
 mod interop_command_job;
-mod interop_differential;
+mod interop_peer;
 mod lab;
 mod run_directories;
 mod scheduler_contract;
