@@ -37,22 +37,31 @@ impl CommandJob {
             "index": self.key.index,
             "name": self.name,
             "metadata": self.metadata,
-            "config": {
-                "@module": "jobflow.core.job",
-                "@class": "JobConfig",
-                "@version": JOBFLOW_VERSION,
-                "resolve_references": true,
-                "on_missing_references": on_missing_text(self.on_missing),
-                "manager_config": {},
-                "expose_store": false,
-                "pass_manager_config": true,
-                "response_manager_config": {},
-            },
+            "config": config(self.on_missing),
             "hosts": self.hosts,
             "metadata_updates": [],
             "config_updates": [],
             "name_updates": [],
         }
+    }
+}
+
+/// Returns the serialized `JobConfig` that jobflow gives a job without one.
+pub fn default_config() -> Document {
+    config(OnMissing::Error)
+}
+
+fn config(on_missing: OnMissing) -> Document {
+    doc! {
+        "@module": "jobflow.core.job",
+        "@class": "JobConfig",
+        "@version": JOBFLOW_VERSION,
+        "resolve_references": true,
+        "on_missing_references": on_missing_text(on_missing),
+        "manager_config": {},
+        "expose_store": false,
+        "pass_manager_config": true,
+        "response_manager_config": {},
     }
 }
 

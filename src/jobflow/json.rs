@@ -50,13 +50,27 @@ pub fn parse(text: &[u8]) -> Result<Bson, JsonError> {
     read(text, &mut IntoBson)
 }
 
+/// Returns the only value of the text as [`parse`] does, of up to `node_limit` values.
+pub fn parse_within(text: &[u8], node_limit: usize) -> Result<Bson, JsonError> {
+    read_within(text, &mut IntoBson, node_limit)
+}
+
 /// Returns the only value of the text, made by `builder`.
 pub fn read<B: Builder>(bytes: &[u8], builder: &mut B) -> Result<B::Value, JsonError> {
+    read_within(bytes, builder, NODE_LIMIT)
+}
+
+/// Returns the only value of the text, made by `builder` of up to `node_limit` values.
+pub fn read_within<B: Builder>(
+    bytes: &[u8],
+    builder: &mut B,
+    node_limit: usize,
+) -> Result<B::Value, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(|error| JsonError {
         offset: error.valid_up_to(),
         message: "the text is not UTF-8".to_owned(),
     })?;
-    let mut reader = Reader { text, at: 0, count: 0, builder };
+    let mut reader = Reader { text, at: 0, count: 0, node_limit, builder };
     reader.skip_space();
     let value = reader.value(0)?;
     reader.skip_space();
@@ -94,6 +108,7 @@ struct Reader<'text, B> {
     text: &'text str,
     at: usize,
     count: usize,
+    node_limit: usize,
     builder: &'text mut B,
 }
 
@@ -125,8 +140,8 @@ impl<B: Builder> Reader<'_, B> {
     /// Recursion is bounded by [`DEPTH_LIMIT`].
     fn value(&mut self, depth: usize) -> Result<B::Value, JsonError> {
         self.count += 1;
-        if self.count > NODE_LIMIT {
-            return Err(self.error(format!("there are more than {NODE_LIMIT} values")));
+        if self.count > self.node_limit {
+            return Err(self.error(format!("there are more than {} values", self.node_limit)));
         }
         if depth >= DEPTH_LIMIT {
             return Err(self.error(format!("values are nested deeper than {DEPTH_LIMIT} levels")));

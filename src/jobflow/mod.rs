@@ -6,10 +6,18 @@
 //! - [`document`] writes a serialized `Job` that Python tools decode without any package of ours;
 //! - [`command`] is the command inside it: read when the job is staged, and asked for its outputs when it has ended;
 //! - [`reference`](mod@reference) finds `OutputReference`s and puts the outputs in their place;
-//! - [`json`] reads JSON as Python writes it (`NaN`, `Infinity`), and [`text`] writes values for programs to read.
+//! - [`flow`](mod@flow) reads serialized flows, and [`run_config`] says where and how each job of one runs;
+//! - [`response`] is what a Python job reports, [`stored_output`] what it leaves for the stores of outputs;
+//! - [`json`] reads JSON as Python writes it (`NaN`, `Infinity`), [`monty`] reads its dates, and
+//!   [`text`] writes values for programs to read.
 
 pub mod command;
 pub mod document;
+pub mod flow;
 pub mod json;
+pub mod monty;
 pub mod reference;
+pub mod response;
+pub mod run_config;
+pub mod stored_output;
 pub mod text;

@@ -140,6 +140,28 @@ pub fn references_in(value: &Bson) -> BTreeSet<String> {
     found
 }
 
+/// Returns the uuids of all jobs that the value refers to, at any depth, in the order of the text; one that is referred
+/// to several times stands there several times.
+pub fn references_in_order(value: &Bson) -> Vec<String> {
+    let mut found = Vec::new();
+    // Without recursion, because nothing bounds the depth yet.
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        match value {
+            Bson::Document(document) if is_reference(document) => {
+                found.extend(document.get_str("uuid").map(str::to_owned));
+            }
+            Bson::Document(document) => {
+                let inner: Vec<&Bson> = document.values().collect();
+                open.extend(inner.into_iter().rev());
+            }
+            Bson::Array(items) => open.extend(items.iter().rev()),
+            _ => {}
+        }
+    }
+    found
+}
+
 const ARGUMENTS: [&str; 2] = ["function_args", "function_kwargs"];
 
 /// `"both"` counts as true, as in jobflow-remote.
