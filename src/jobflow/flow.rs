@@ -56,8 +56,10 @@ pub enum ExternalReferences {
 pub enum FlowError {
     #[error("{0} is no serialized Flow or Job of jobflow")]
     Neither(String),
+    #[error("a job or a list stands where the worker should have made a Flow of it")]
+    NoFlow,
     #[error(
-        "{0} is a DecoratedFlow, and its serialized form has no jobs: make it a plain Flow first, in Python \
+        "{0} is a flow made by @flow, and its serialized form has no jobs: make a plain one of it first, in Python \
          `Flow(list(flow), output=flow.output, name=flow.name, uuid=flow.uuid)`"
     )]
     Decorated(String),
@@ -67,15 +69,15 @@ pub enum FlowError {
     PartOfFlow { what: String, host: String },
     #[error("{what} stands in the flow {flow}, but says that it is part of {host}")]
     ElsewhereAtHome { what: String, flow: String, host: String },
-    #[error("the flow {0} has no jobs")]
+    #[error("{0} has no jobs")]
     Empty(String),
     #[error("{0} is there twice")]
     Twice(String),
-    #[error("the output of the flow {flow} refers to {uuid}, which is no job of it")]
+    #[error("the output of {flow} refers to {uuid}, which is no job of it")]
     OutputElsewhere { flow: String, uuid: String },
     #[error("jobs refer to outputs of jobs outside the flow: {}", listed(.0))]
     External(Vec<ExternalReference>),
-    #[error("jobs need each other in a circle: {}", .0.join(", "))]
+    #[error("jobs need each other in a circle (these are in it or wait for it): {}", .0.join(", "))]
     Cycle(Vec<String>),
     #[error(
         "its jobs depend on each other in more ways than can be followed (linear flows of very wide flows)"
@@ -168,8 +170,8 @@ impl SerializedFlow {
     pub fn of_response(value: Bson, hosts: &[String]) -> Result<Self, FlowError> {
         let mut branch = match tree::read(value)? {
             tree::Read::Flow(branch) => branch,
-            // Jobflow always makes a flow of a response.
-            tree::Read::Loose(_) => return Err(FlowError::Neither("a response".to_owned())),
+            // Jobflow makes a flow of every response.
+            tree::Read::Loose(_) => return Err(FlowError::NoFlow),
         };
         branch.settle_hosts()?;
         if branch.hosts.last() != hosts.last() {

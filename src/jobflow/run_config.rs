@@ -24,7 +24,7 @@ pub struct RunConfig {
 
 /// What is wrong with the settings of a job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the job {job} has a wrong {key} in its manager_config: {why}")]
+#[error("the job {job} cannot have the {key} of its manager_config: {why}")]
 pub struct RunConfigError {
     /// Name and uuid.
     pub job: String,
@@ -70,7 +70,7 @@ impl RunConfig {
             None | Some(Bson::Null) => self.resources.as_ref(),
             Some(Bson::Document(resources)) => Some(resources),
             Some(other) => {
-                return Err(error("resources", format!("they are {}, not a map", describe(other))));
+                return Err(error("resources", format!("it is {}, not a map", describe(other))));
             }
         };
         let resources = resources.map(stored_resources);

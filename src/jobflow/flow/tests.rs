@@ -157,7 +157,28 @@ fn what_is_no_flow_is_refused() {
         of(with(job("a", &[]), "config", bson!("x"))),
         of(with(job("a", &[]), "hosts", bson!([1]))),
         of(with(job("a", &[]), "metadata", bson!([]))),
-    ].join("\n"), @"");
+    ].join("\n"), @r#"
+    3 is no serialized Flow or Job of jobflow
+    the text "x" is no serialized Flow or Job of jobflow
+    the flow Flow (new) has no jobs
+    my_flow is a flow made by @flow, and its serialized form has no jobs: make a plain one of it first, in Python `Flow(list(flow), output=flow.output, name=flow.name, uuid=flow.uuid)`
+    the flow a flow (f) has no jobs
+    the flow a flow (i) has no jobs
+    the flow a flow has no usable `order`
+    the job name of a (a) is there twice
+    the job name of a (a) is there twice
+    jobs need each other in a circle (these are in it or wait for it): the job name of a (a), the job name of b (b), the job name of c (c)
+    jobs need each other in a circle (these are in it or wait for it): the job name of a (a)
+    jobs refer to outputs of jobs outside the flow: the job name of a (a) to x, the job name of a (a) to y, the job name of b (b) to x
+    the output of the flow a flow (f) refers to z, which is no job of it
+    the flow a flow (f) is part of the flow g: submit that one
+    the job name of a (a) stands in the flow a flow, but says that it is part of g
+    the job name of a has no usable `uuid`
+    the job name of a has no usable `index`
+    the job name of a has no usable `config`
+    the job name of a has no usable `hosts`
+    the job name of a has no usable `metadata`
+    "#);
 }
 
 #[test]

@@ -138,5 +138,14 @@ fn what_is_no_report_is_refused() {
         grown(&format!(r#"{{"addition": {job}}}"#)),
         grown(&format!(r#"{{"addition": {{"@class": "Flow", "uuid": "f", "jobs": [{job}]}}}}"#)),
         grown(r#"{"detour": {"@class": "DecoratedFlow", "fn": {"@callable": "my_flow"}, "args": []}}"#),
-    ].join("\n"), @"");
+    ].join("\n"), @r"
+    it is no JSON: a value is missing: the text ends at offset 0
+    it is no JSON: `nul` is no JSON value at offset 24
+    it holds a list of 0 items, not the report of a job
+    its response is 3, not a serialized Response
+    the replacement of the job's response cannot be added: 3 is no serialized Flow or Job of jobflow
+    the addition of the job's response cannot be added: a job or a list stands where the worker should have made a Flow of it
+    the addition of the job's response cannot be added: the job f (a) cannot have the exec_config of its manager_config: `x` is not one of modules, export, pre_run, post_run
+    the detour of the job's response cannot be added: my_flow is a flow made by @flow, and its serialized form has no jobs: make a plain one of it first, in Python `Flow(list(flow), output=flow.output, name=flow.name, uuid=flow.uuid)`
+    ");
 }

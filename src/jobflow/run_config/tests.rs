@@ -60,7 +60,16 @@ fn what_cannot_be_is_an_error_with_the_job_in_it() {
         fault(doc! {"exec_config": {"modules": [1]}}),
         fault(doc! {"exec_config": {"pre_run": ["a"]}}),
     ];
-    insta::assert_snapshot!(faults.join("\n"), @"");
+    insta::assert_snapshot!(faults.join("\n"), @r#"
+    the job n (u) cannot have the worker of its manager_config: it is 3, not a name
+    the job n (u) cannot have the priority of its manager_config: it is the text "high", not a whole number
+    the job n (u) cannot have the priority of its manager_config: it is 1.5, not a whole number
+    the job n (u) cannot have the resources of its manager_config: it is the text "many", not a map
+    the job n (u) cannot have the exec_config of its manager_config: it is a list of 1 items, neither a name nor a map
+    the job n (u) cannot have the exec_config of its manager_config: `module` is not one of modules, export, pre_run, post_run
+    the job n (u) cannot have the exec_config of its manager_config: its `modules` is a list of 1 items
+    the job n (u) cannot have the exec_config of its manager_config: its `pre_run` is a list of 1 items
+    "#);
 }
 
 #[test]
