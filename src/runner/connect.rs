@@ -56,12 +56,7 @@ fn sqlite(project: &Project, path: &Path) -> Result<Stores, StoreError> {
         dispatch: Dispatch::Blocking,
         clock: Arc::new(SystemClock),
     };
-    let store = Arc::new(SqliteStore::open(settings)?);
-    Ok(Stores {
-        queue: Arc::<SqliteStore>::clone(&store),
-        outputs: Arc::<SqliteStore>::clone(&store),
-        files: store,
-    })
+    Ok(SqliteStore::open(settings)?.stores())
 }
 
 async fn mongodb(
@@ -82,12 +77,7 @@ async fn mongodb(
         outputs_collection: outputs.collection.clone(),
         id_prefix: id_prefix(&project.queue),
     };
-    let store = Arc::new(MongoStore::open(settings).await?);
-    Ok(Stores {
-        queue: Arc::<MongoStore>::clone(&store),
-        outputs: Arc::<MongoStore>::clone(&store),
-        files: store,
-    })
+    Ok(MongoStore::open(settings).await?.into_stores())
 }
 
 async fn location(config: &MongoConfig, environment: &Environment) -> Result<Location, ConnectError> {

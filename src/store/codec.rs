@@ -262,6 +262,10 @@ fn path_and_value(change: &Change) -> (&'static str, Bson) {
         Change::StoredData(data) => ("stored_data", data.clone().into()),
         Change::Outcome(outcome) => ("jobferry.outcome", outcome.as_ref().map(outcome_document).into()),
         Change::RetriesUsed(count) => ("jobferry.retries_used", (*count).into()),
+        Change::Worker(name) => ("worker", name.as_str().into()),
+        Change::Priority(priority) => ("priority", (*priority).into()),
+        Change::ExecConfig(config) => ("exec_config", config.clone().unwrap_or(Bson::Null)),
+        Change::Resources(resources) => ("resources", resources.clone().into()),
     }
 }
 

@@ -1,10 +1,12 @@
-//! Where jobs, flows, outputs and files are kept: three traits that speak in jobs and flows, never in filters.
+//! Where jobs, flows, outputs and files are kept: traits that speak in jobs and flows, never in filters.
 //!
 //! | trait | keeps |
 //! |---|---|
 //! | [`Queue`] | job and flow documents, the lease of the acting runner |
 //! | [`Outputs`] | the output document of each executed job (jobflow's `JobStore`) |
 //! | [`Files`] | contents of staged and kept files, by their SHA-256 |
+//! | [`actions::UserActions`] | nothing of its own: what users do to jobs and flows |
+//! | [`actions::Cancellations`] | orders to end processes |
 //!
 //! Back ends: [`sqlite`] (one file, the default) and [`mongodb`] (the documents of jobflow-remote 1.0). Both give the
 //! same promises, written at each method and held by one contract suite (`tests/suite/store_contract.rs`).
@@ -13,6 +15,7 @@
 //! free lock, and appends to the job's history in the same write. "Somebody was first" is [`Applied::Lost`], not an
 //! error. After an `Err` nothing is known about the write: every caller must be able to repeat it.
 
+pub mod actions;
 pub mod codec;
 pub mod mongodb;
 pub mod sqlite;
@@ -125,6 +128,9 @@ pub trait Outputs: Send + Sync {
 
     /// Returns the document of exactly this job.
     async fn output(&self, key: &JobKey) -> Result<Option<OutputDocument>, StoreError>;
+
+    /// Removes the documents of exactly these jobs; those that do not exist are no failure.
+    async fn remove_outputs(&self, keys: &[JobKey]) -> Result<(), StoreError>;
 }
 
 /// One document of the JobStore: `uuid`, `index`, `output`, `completed_at`, `metadata`, `hosts`, `name` and the
@@ -170,12 +176,14 @@ pub enum FileSource {
     Path(PathBuf),
 }
 
-/// The three stores of one project.
+/// The stores of one project.
 #[derive(Clone)]
 pub struct Stores {
     pub queue: std::sync::Arc<dyn Queue>,
     pub outputs: std::sync::Arc<dyn Outputs>,
     pub files: std::sync::Arc<dyn Files>,
+    pub actions: std::sync::Arc<dyn actions::UserActions>,
+    pub cancellations: std::sync::Arc<dyn actions::Cancellations>,
 }
 
 /// Which READY jobs a runner wants.
@@ -271,6 +279,10 @@ pub enum Change {
     StoredData(Option<Document>),
     Outcome(Option<Outcome>),
     RetriesUsed(i32),
+    Worker(String),
+    Priority(i32),
+    ExecConfig(Option<Bson>),
+    Resources(Option<Document>),
 }
 
 /// What became of a move.

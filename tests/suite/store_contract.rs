@@ -4,6 +4,7 @@
 //! line, `contract!(name, path::to::fresh)`, where `fresh` is `async fn() -> Option<Bench>` and answers none where
 //! its service is not there (after saying so on one line).
 
+mod actions;
 mod claim;
 mod files;
 mod finish;
@@ -73,6 +74,11 @@ macro_rules! contract_inside {
             files: bytes_and_paths, large, missing, wrong_hash_is_refused, unreadable_source, put_twice;
             odd: values_survive;
             schema: migrating_again_does_nothing;
+            actions: a_failed_job_runs_again, reruns_are_refused_in_words, force_reaches_all_descendants,
+                older_indexes_are_not_run_again, a_running_job_leaves_an_order_behind, pausing_and_resuming,
+                stopping_frees_those_that_can_do_without, retrying, setting_a_state,
+                setting_what_a_job_is_run_with, a_deleted_job_is_missed_by_nobody, a_deleted_job_is_ended,
+                flows_are_deleted_whole, the_store_of_a_flow, many_at_once, a_job_and_its_child_in_one_batch;
         }
     };
 }
@@ -86,6 +92,7 @@ macro_rules! contract {
                 moves: a_held_job_is_left_alone;
                 queries: by_lock;
                 schema: newer_is_refused, other_programs_see_it;
+                actions: locks_are_honoured_or_broken;
             }
         }
     };

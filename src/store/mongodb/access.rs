@@ -129,6 +129,7 @@ fn is_about_the_line(error: &Error) -> bool {
 pub(super) enum Command {
     Insert,
     Update,
+    Delete,
 }
 
 /// A statement that the server refused while it took the others.
@@ -143,7 +144,7 @@ pub(super) struct Refusal {
 /// What became of a list of statements.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
-    /// Documents that were matched or inserted.
+    /// Documents that were matched, inserted or deleted.
     pub(super) matched: u64,
     pub(super) refusals: Vec<Refusal>,
 }
@@ -251,6 +252,7 @@ impl<'a> Access<'a> {
         let mut body = match command {
             Command::Insert => rawdoc! { "insert": collection, "documents": batch.statements },
             Command::Update => rawdoc! { "update": collection, "updates": batch.statements },
+            Command::Delete => rawdoc! { "delete": collection, "deletes": batch.statements },
         };
         body.append(cstr!("ordered"), false);
         let answer = match &mut self.session {

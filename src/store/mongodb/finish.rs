@@ -157,7 +157,7 @@ async fn clear_settling(
 pub(super) struct Released {
     pub(super) count: u64,
     /// Flows of the children, which need not be those of the parents.
-    flows: BTreeSet<String>,
+    pub(super) flows: BTreeSet<String>,
     /// Parents of children that may start but are locked.
     held_by: BTreeSet<String>,
 }

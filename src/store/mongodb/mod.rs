@@ -10,22 +10,27 @@
 //! | `settings` | where the server is |
 //! | `access` | statements in batches, transactions |
 //! | `moves`, `finish`, `derive` | single moves; ends of jobs; states of flows |
+//! | `actions`, `scene`, `locks`, `cancellations` | what users do |
 //! | `insert`, `repair` | new flows; what killed processes left |
 //! | `query`, `names` | listings and counts |
 //! | `lease`, `migrations`, `outputs`, `files` | what their names say |
 
 mod access;
+mod actions;
+mod cancellations;
 mod derive;
 mod files;
 mod finish;
 mod insert;
 mod lease;
+mod locks;
 mod migrations;
 mod moves;
 mod names;
 mod outputs;
 mod query;
 mod repair;
+mod scene;
 mod settings;
 
 use std::collections::{BTreeMap, HashMap};
@@ -139,10 +144,16 @@ impl MongoStore {
         &self.server.place
     }
 
-    /// Returns the three stores of a project in this one.
+    /// Returns the stores of a project in this one.
     pub fn into_stores(self) -> Stores {
         let all = Arc::new(self);
-        Stores { queue: Arc::<Self>::clone(&all), outputs: Arc::<Self>::clone(&all), files: all }
+        Stores {
+            queue: Arc::<Self>::clone(&all),
+            outputs: Arc::<Self>::clone(&all),
+            files: Arc::<Self>::clone(&all),
+            actions: Arc::<Self>::clone(&all),
+            cancellations: all,
+        }
     }
 
     /// Waits for the answer within the limit; the call itself goes on to its end.
@@ -290,6 +301,11 @@ impl Outputs for MongoStore {
     async fn output(&self, key: &JobKey) -> Result<Option<OutputDocument>, StoreError> {
         let key = key.clone();
         self.run("read outputs", LONG, |server| async move { outputs::one(&server, &key).await }).await
+    }
+
+    async fn remove_outputs(&self, keys: &[JobKey]) -> Result<(), StoreError> {
+        let keys = keys.to_vec();
+        self.run("remove outputs", LONG, |server| async move { outputs::remove(&server, &keys).await }).await
     }
 }
 

@@ -7,7 +7,7 @@ use ::mongodb::bson::{Bson, Document, doc};
 use super::super::codec;
 use super::super::{Applied, Claim, Move};
 use super::Server;
-use super::access::{Access, Command, Fault, only};
+use super::access::{Access, Command, Fault, Refusal, Reply, only};
 use crate::model::Timestamp;
 use crate::model::ids::JobKey;
 use crate::model::job::HISTORY_LIMIT;
@@ -44,28 +44,41 @@ pub(super) async fn apply(
     let statements = statements.collect::<Result<Vec<_>, _>>()?;
     let jobs = access.server.names.jobs.clone();
     let reply = access.write(Command::Update, &jobs, &statements).await?;
+    let matched = reply.matched;
     let mut applied = vec![Applied::Done; moves.len()];
-    for refusal in reply.refusals {
-        match applied.get_mut(refusal.place) {
-            Some(place) if refusal.code == INVALID_ID => *place = Applied::Lost,
-            _ => return Err(Fault::Strange(refusal.message)),
+    for place in refused(reply)? {
+        if let Some(place) = applied.get_mut(place) {
+            *place = Applied::Lost;
         }
     }
     let done = applied.iter().filter(|result| **result == Applied::Done).count();
-    if u64::try_from(done).is_ok_and(|done| done == reply.matched) {
+    if u64::try_from(done).is_ok_and(|done| done == matched) {
         Ok(applied)
     } else {
-        Err(Fault::Strange(format!("{done} moves were taken and {} jobs were changed", reply.matched)))
+        Err(Fault::Strange(format!("{done} moves were taken and {matched} jobs were changed")))
     }
 }
 
 fn reporting_statement(step: &Move, also: Also) -> Result<Document, Fault> {
-    let mut statement = statement(step, also)?;
+    Ok(reporting(statement(step, also)?))
+}
+
+/// Returns the update statement as one that tells when it matches nothing.
+pub(super) fn reporting(mut statement: Document) -> Document {
     statement.insert("upsert", true);
     if let Ok(update) = statement.get_document_mut("u") {
         update.insert("$setOnInsert", doc! { "_id": [] });
     }
-    Ok(statement)
+    statement
+}
+
+/// Returns the places of the reporting statements that matched nothing.
+pub(super) fn refused(reply: Reply) -> Result<Vec<usize>, Fault> {
+    let place = |refusal: Refusal| match refusal.code {
+        INVALID_ID => Ok(refusal.place),
+        _ => Err(Fault::Strange(refusal.message)),
+    };
+    reply.refusals.into_iter().map(place).collect()
 }
 
 /// Returns the update statement of one move.

@@ -58,6 +58,16 @@ pub(super) async fn one(server: &Server, key: &JobKey) -> Result<Option<OutputDo
     found.map(|document| read(server, document)).transpose()
 }
 
+/// Removes the documents of exactly these jobs.
+pub(super) async fn remove(server: &Server, keys: &[JobKey]) -> Result<(), Fault> {
+    let of_job = |key: &JobKey| doc! { "q": { "uuid": &key.uuid, "index": key.index }, "limit": 0 };
+    let statements: Vec<Document> = keys.iter().map(of_job).collect();
+    let database = server.outputs.clone();
+    let mut access = Access::plain(server);
+    access.write_into(&database, Command::Delete, &server.outputs_collection, &statements).await?.all()?;
+    Ok(())
+}
+
 fn read(server: &Server, mut document: Document) -> Result<OutputDocument, Fault> {
     document.remove("_id");
     let key = key_of(&document).map_err(|_| StoreError::Unreadable {

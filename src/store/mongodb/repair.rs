@@ -7,6 +7,7 @@ use super::access::{Access, Fault, only};
 use super::derive::derive_flows;
 use super::finish::{Signature, settle, unsettled};
 use super::insert::{release_waiting, remove_unfinished};
+use super::locks::clear_expired;
 use super::migrations::restore_indexes;
 use crate::model::Timestamp;
 use crate::model::flow::FlowState;
@@ -19,6 +20,7 @@ pub(super) async fn repair(server: &Server, at: Timestamp) -> Result<u64, Fault>
     let signature = Signature { at, by: "repair".to_owned() };
     restore_indexes(server).await?;
     let mut mended = remove_unfinished(server, at).await?;
+    mended = mended.saturating_add(clear_expired(server, at).await?);
     let jobs = unsettled(server).await?;
     let mut access = Access::plain(server);
     settle(&mut access, &jobs, &signature).await?;

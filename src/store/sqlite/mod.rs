@@ -8,9 +8,12 @@
 //! |---|---|
 //! | `connection`, `schema` | open and migrate |
 //! | `insert`, `moves`, `settle` | write jobs and flows |
+//! | `actions`, `scene`, `cancellations` | what users do |
 //! | `select`, `rows` | find and read them |
-//! | `lease`, `outputs`, `files` | the rest of the three traits |
+//! | `lease`, `outputs`, `files` | the rest of the traits |
 
+mod actions;
+mod cancellations;
 mod connection;
 mod failure;
 mod files;
@@ -22,6 +25,7 @@ mod names;
 mod outputs;
 mod queue;
 mod rows;
+mod scene;
 mod schema;
 mod select;
 mod settle;
@@ -63,7 +67,7 @@ pub enum Dispatch {
     Inline,
 }
 
-/// The three stores in one SQLite file. Clones share the connections.
+/// The stores in one SQLite file. Clones share the connections.
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
@@ -105,12 +109,14 @@ impl SqliteStore {
         connection::open(&settings.path)
     }
 
-    /// Returns the store as the three stores of a project.
+    /// Returns the store as the stores of a project.
     pub fn stores(&self) -> Stores {
         Stores {
             queue: Arc::new(self.clone()),
             outputs: Arc::new(self.clone()),
             files: Arc::new(self.clone()),
+            actions: Arc::new(self.clone()),
+            cancellations: Arc::new(self.clone()),
         }
     }
 

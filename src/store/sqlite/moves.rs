@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bson::Document;
+use bson::{Bson, Document};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
@@ -16,7 +16,7 @@ use crate::store::{Applied, Claim, Move};
 
 use super::connection::prepared;
 use super::failure::Failure;
-use super::rows::{Columns, column_value};
+use super::rows::{Columns, column_value, wrap};
 
 /// What a job is before a move.
 pub(super) struct Current {
@@ -114,11 +114,27 @@ fn update(connection: &Connection, number: i64, moves: i64, set: &Document) -> R
     let mut sql = "UPDATE jobs SET moves = ?2".to_owned();
     let mut values = vec![Value::Integer(number), Value::Integer(moves)];
     for (path, value) in set {
+        if matches!(path.as_str(), "exec_config" | "resources") {
+            update_document(connection, number, path, value)?;
+            continue;
+        }
         values.push(column_value(value.clone())?);
         sql.extend([", ", column(path)?, " = ?", &values.len().to_string()]);
     }
     sql.push_str(" WHERE number = ?1");
     prepared(connection, &sql)?.execute(params_from_iter(values))?;
+    Ok(())
+}
+
+/// Writes one of the fields that are kept with the constant part of the job.
+fn update_document(connection: &Connection, number: i64, path: &str, value: &Bson) -> Result<(), Failure> {
+    let (sql, value) = if path == "exec_config" {
+        let wrapped = (*value != Bson::Null).then(|| Bson::Document(wrap(value)));
+        ("UPDATE job_documents SET exec_config = ?2 WHERE job = ?1", wrapped.unwrap_or(Bson::Null))
+    } else {
+        ("UPDATE job_documents SET resources = ?2 WHERE job = ?1", value.clone())
+    };
+    prepared(connection, sql)?.execute(params![number, column_value(value)?])?;
     Ok(())
 }
 
@@ -144,6 +160,8 @@ fn column(path: &str) -> Result<&'static str, Failure> {
         "jobferry.attempt" => "attempt",
         "jobferry.outcome" => "outcome",
         "jobferry.retries_used" => "retries_used",
+        "worker" => "worker",
+        "priority" => "priority",
         other => return Err(Failure::unreadable("a change", &format!("the field {other} has no column"))),
     })
 }

@@ -30,6 +30,19 @@ impl Outputs for SqliteStore {
         let key = key.clone();
         self.read("read an output", move |connection| one(connection, &key)).await
     }
+
+    async fn remove_outputs(&self, keys: &[JobKey]) -> Result<(), StoreError> {
+        let keys = keys.to_vec();
+        self.write("remove outputs", move |connection| remove(connection, &keys)).await
+    }
+}
+
+fn remove(connection: &Connection, keys: &[JobKey]) -> Result<(), Failure> {
+    let mut statement = prepared(connection, "DELETE FROM outputs WHERE uuid = ?1 AND idx = ?2")?;
+    for key in keys {
+        statement.execute(params![key.uuid, key.index])?;
+    }
+    Ok(())
 }
 
 fn put(connection: &Connection, outputs: &[(JobKey, Vec<u8>)]) -> Result<(), Failure> {

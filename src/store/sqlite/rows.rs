@@ -54,7 +54,7 @@ impl<'r, 's> Columns<'r, 's> {
         Ok(self.take::<Option<i64>>()?.map(Timestamp::from_millis))
     }
 
-    fn optional_document(&mut self) -> Result<Option<Document>, Failure> {
+    pub(super) fn optional_document(&mut self) -> Result<Option<Document>, Failure> {
         let value = self.row.get_ref(self.next)?;
         self.next += 1;
         let bytes = value.as_blob_or_null().map_err(|error| Failure::unreadable("a document", &error))?;
@@ -65,7 +65,7 @@ impl<'r, 's> Columns<'r, 's> {
         Ok(self.optional_document()?.unwrap_or_default())
     }
 
-    fn lock(&mut self) -> Result<Option<Lock>, Failure> {
+    pub(super) fn lock(&mut self) -> Result<Option<Lock>, Failure> {
         let id: Option<String> = self.take()?;
         let time = self.optional_time()?;
         Ok(id.map(|id| Lock { id, time }))
@@ -200,7 +200,8 @@ fn ferry(columns: &mut Columns<'_, '_>) -> Result<Ferry, Failure> {
     Ok(Ferry { attempt, outcome, retries_used, settling: false, history: Vec::new() })
 }
 
-fn parents(connection: &Connection, number: i64) -> Result<Vec<String>, Failure> {
+/// Returns the parents of the job with this number, in order.
+pub(super) fn parents(connection: &Connection, number: i64) -> Result<Vec<String>, Failure> {
     let mut statement =
         prepared(connection, "SELECT parent FROM job_parents WHERE child = ?1 ORDER BY position")?;
     let parents = statement.query_map([number], |row| row.get(0))?.collect::<Result<_, _>>()?;

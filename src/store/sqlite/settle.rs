@@ -6,6 +6,7 @@ use rusqlite::{Connection, params};
 
 use crate::model::Timestamp;
 use crate::model::flow::{OnMissing, from_states};
+use crate::model::ids::JobKey;
 use crate::model::state::{Event, State};
 use crate::store::codec;
 use crate::store::{Applied, Move};
@@ -48,6 +49,45 @@ fn release_children(connection: &Connection, ended: &[&Move]) -> Result<BTreeSet
         for child in waiting_children(connection, &step.key.uuid)? {
             if looked_at.insert(child.number) && may_start(connection, &child)? {
                 flows.insert(release(connection, child.number, step.at, &step.by)?);
+            }
+        }
+    }
+    Ok(flows)
+}
+
+/// Moves the WAITING children of these parents that may start to READY and returns their flows.
+pub(super) fn release_children_of(
+    connection: &Connection,
+    parents: &BTreeSet<String>,
+    at: Timestamp,
+    by: &str,
+) -> Result<BTreeSet<i64>, Failure> {
+    let mut flows = BTreeSet::new();
+    for parent in parents {
+        for child in waiting_children(connection, parent)? {
+            if may_start(connection, &child)? {
+                flows.insert(release(connection, child.number, at, by)?);
+            }
+        }
+    }
+    Ok(flows)
+}
+
+/// Moves those of these jobs that wait and may start to READY and returns their flows.
+pub(super) fn release_jobs(
+    connection: &Connection,
+    keys: &BTreeSet<JobKey>,
+    at: Timestamp,
+    by: &str,
+) -> Result<BTreeSet<i64>, Failure> {
+    const ONE: &str = "SELECT number, on_missing FROM jobs
+                        WHERE uuid = ?1 AND idx = ?2 AND state = ?3 AND lock_id IS NULL";
+    let mut flows = BTreeSet::new();
+    for key in keys {
+        let state = State::Waiting.stored_name();
+        for job in waiting(connection, ONE, params![key.uuid, key.index, state])? {
+            if may_start(connection, &job)? {
+                flows.insert(release(connection, job.number, at, by)?);
             }
         }
     }
@@ -121,7 +161,7 @@ fn release(connection: &Connection, number: i64, at: Timestamp, by: &str) -> Res
 /// Derives the flow's state from its jobs and returns whether it was another.
 ///
 /// Costs one look-up per state that occurs, whatever the number of jobs.
-fn settle_flow(connection: &Connection, flow: i64, at: Timestamp) -> Result<bool, Failure> {
+pub(super) fn settle_flow(connection: &Connection, flow: i64, at: Timestamp) -> Result<bool, Failure> {
     let leaves = states(connection, flow, Part::Leaves)?;
     let mut present = states(connection, flow, Part::Inner)?;
     present.extend(&leaves);

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jobferry::model::Timestamp;
-use jobferry::model::ids::JobKey;
+use jobferry::model::ids::{JobKey, Token};
 use jobferry::model::job::{FlowId, FlowRecord, JobRecord, NewFlow};
 use jobferry::model::query::{Detail, FlowFilter, JobFilter, Page};
 use jobferry::model::state::State;
+use jobferry::store::actions::{Action, Answer, Cancellation, Cancellations, Deletion, Mandate, UserActions};
 use jobferry::store::{
     Applied, Claim, Files, Lease, LeaseAnswer, LeaseClaim, Load, Move, NewFile, OutputDocument, Outputs,
     Queue, StoreError, Stores, Work,
@@ -33,7 +34,13 @@ impl FaultyStore {
     /// Returns `inner` behind a connection that fails as the world says.
     pub(super) fn stores(inner: Stores, world: &Arc<World>) -> Stores {
         let store = Arc::new(Self { inner, world: Arc::clone(world) });
-        Stores { queue: Arc::<Self>::clone(&store), outputs: Arc::<Self>::clone(&store), files: store }
+        Stores {
+            queue: Arc::<Self>::clone(&store),
+            outputs: Arc::<Self>::clone(&store),
+            files: Arc::<Self>::clone(&store),
+            actions: Arc::<Self>::clone(&store),
+            cancellations: store,
+        }
     }
 
     async fn call<T>(
@@ -175,6 +182,50 @@ impl Outputs for FaultyStore {
     }
     async fn output(&self, key: &JobKey) -> Result<Option<OutputDocument>, StoreError> {
         self.call(self.inner.outputs.output(key)).await
+    }
+    async fn remove_outputs(&self, keys: &[JobKey]) -> Result<(), StoreError> {
+        self.call(self.inner.outputs.remove_outputs(keys)).await
+    }
+}
+
+#[async_trait]
+impl UserActions for FaultyStore {
+    async fn act(
+        &self,
+        jobs: &[JobKey],
+        action: &Action,
+        mandate: &Mandate,
+    ) -> Result<Vec<Answer>, StoreError> {
+        self.call(self.inner.actions.act(jobs, action, mandate)).await
+    }
+    async fn delete_flows(
+        &self,
+        flows: &[String],
+        deletion: Deletion,
+        mandate: &Mandate,
+    ) -> Result<Vec<Answer>, StoreError> {
+        self.call(self.inner.actions.delete_flows(flows, deletion, mandate)).await
+    }
+    async fn set_flow_store(
+        &self,
+        flow: &str,
+        store: Option<&str>,
+        mandate: &Mandate,
+    ) -> Result<Answer, StoreError> {
+        self.call(self.inner.actions.set_flow_store(flow, store, mandate)).await
+    }
+}
+
+#[async_trait]
+impl Cancellations for FaultyStore {
+    async fn cancellations(&self) -> Result<Vec<Cancellation>, StoreError> {
+        self.call(self.inner.cancellations.cancellations()).await
+    }
+    async fn order_cancellations(&self, orders: &[Cancellation]) -> Result<(), StoreError> {
+        self.call(self.inner.cancellations.order_cancellations(orders)).await
+    }
+    async fn clear_cancellations(&self, tokens: &[Token]) -> Result<(), StoreError> {
+        self.call(self.inner.cancellations.clear_cancellations(tokens)).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod crowd;
 mod kills;
+mod locks;
 mod plans;
 
 use std::any::Any;
