@@ -16,6 +16,7 @@
 //! - a deleted job is as if it had never been in its flow: no child waits for it any more (jobflow-remote leaves its
 //!   uuid in their `parents`, where every later look at the flow fails on it).
 
+mod refusal;
 pub mod rules;
 
 use async_trait::async_trait;
@@ -26,7 +27,7 @@ use crate::model::Timestamp;
 use crate::model::ids::{JobKey, Token};
 use crate::model::state::State;
 
-pub use rules::Refusal;
+pub use refusal::Refusal;
 
 /// What users do.
 #[async_trait]

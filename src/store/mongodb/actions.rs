@@ -14,9 +14,9 @@ use super::{LONG, MongoStore, Server, Topology, cancellations, locks, scene};
 use crate::model::flow::FlowState;
 use crate::model::ids::{JobKey, Token};
 use crate::model::state::State;
-use crate::store::actions::rules::{self, FlowPlan, Plan, Refusal, Removal};
+use crate::store::actions::rules::{self, FlowPlan, Plan, Removal};
 use crate::store::actions::{
-    Action, Answer, Cancellation, Cancellations, Deletion, Locks, MOST_JOBS, Mandate, UserActions,
+    Action, Answer, Cancellation, Cancellations, Deletion, Locks, MOST_JOBS, Mandate, Refusal, UserActions,
 };
 use crate::store::{Move, StoreError};
 

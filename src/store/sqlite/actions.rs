@@ -5,8 +5,8 @@ use rusqlite::{Connection, params};
 
 use crate::model::flow::FlowState;
 use crate::model::ids::JobKey;
-use crate::store::actions::rules::{self, Plan, Refusal, Removal};
-use crate::store::actions::{Action, Answer, Deletion, Locks, MOST_JOBS, Mandate, UserActions};
+use crate::store::actions::rules::{self, Plan, Removal};
+use crate::store::actions::{Action, Answer, Deletion, Locks, MOST_JOBS, Mandate, Refusal, UserActions};
 use crate::store::{Applied, StoreError};
 
 use super::connection::prepared;

@@ -33,13 +33,14 @@ fn all(connection: &Connection) -> Result<Vec<Cancellation>, Failure> {
     let mut statement = prepared(
         connection,
         "SELECT token, worker, process_id, run_dir, remove_directory, ordered_on, ordered_by
-           FROM cancellations ORDER BY ordered_on, token",
+           FROM cancellations",
     )?;
     let mut rows = statement.query([])?;
     let mut orders = Vec::new();
     while let Some(row) = rows.next()? {
         orders.push(of_row(row)?);
     }
+    orders.sort_by(|a, b| (a.ordered_on, &a.token).cmp(&(b.ordered_on, &b.token)));
     Ok(orders)
 }
 

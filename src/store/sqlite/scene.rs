@@ -68,12 +68,11 @@ impl Loader<'_> {
     }
 
     fn children(&mut self, uuids: &BTreeSet<&str>) -> Result<(), Failure> {
-        const CHILDREN: &str =
-            "SELECT DISTINCT j.uuid FROM job_parents p CROSS JOIN jobs j ON j.number = p.child
+        const CHILDREN: &str = "SELECT j.uuid FROM job_parents p CROSS JOIN jobs j ON j.number = p.child
                                  WHERE p.parent = ?1";
         for uuid in uuids {
             let mut statement = prepared(self.connection, CHILDREN)?;
-            let children: Vec<String> =
+            let children: BTreeSet<String> =
                 statement.query_map([uuid], |row| row.get(0))?.collect::<Result<_, _>>()?;
             children.iter().try_for_each(|child| self.indexes(child))?;
         }

@@ -14,7 +14,7 @@ struct Migration {
 const MIGRATIONS: [Migration; 3] = [
     Migration { version: 1, sql: include_str!("../../../migrations/sqlite/0001_queue.sql") },
     Migration { version: 2, sql: include_str!("../../../migrations/sqlite/0002_outputs_and_files.sql") },
-    Migration { version: 3, sql: include_str!("../../../migrations/sqlite/0003_cancellations.sql") },
+    Migration { version: 3, sql: include_str!("../../../migrations/sqlite/0003_deletion.sql") },
 ];
 
 /// The version this program writes: that of the last migration.

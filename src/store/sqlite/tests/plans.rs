@@ -8,9 +8,14 @@ use bson::doc;
 use rusqlite::Connection;
 
 use crate::model::flow::FlowState;
+use crate::model::ids::Token;
 use crate::model::job::HISTORY_LIMIT;
 use crate::model::query::{Detail, FlowFilter, JobFilter, Locked, Order, Page, SortKey};
 use crate::model::state::{Event, State};
+use crate::store::actions::{
+    Action, Cancellation, Cancellations as _, Deletion, Locks, Mandate, Processes, Properties, Rerun,
+    UserActions as _,
+};
 use crate::store::{
     Change, Claim, FileSource, Files as _, Holder, LeaseClaim, Move, NewFile, OutputDocument, Outputs as _,
     Queue as _, Work,
@@ -35,6 +40,53 @@ async fn use_everything(store: &SqliteStore) {
     use_queue(store).await;
     use_filters(store).await;
     use_outputs_and_files(store).await;
+    use_actions(store).await;
+}
+
+async fn use_actions(store: &SqliteStore) {
+    let jobs = vec![job("g", 0, &[]), job("g", 1, &["g-0".into()]), job("g", 2, &["g-1".into()])];
+    store.insert_flow(&flow("g", jobs)).await.unwrap();
+    let deletion = Deletion { processes: Processes::End, remove_directory: true };
+    let properties = Properties {
+        worker: Some("w".into()),
+        exec_config: Some("e".into()),
+        resources: Some(doc! {}),
+        ..Properties::default()
+    };
+    let actions = [
+        Action::SetState(State::Running),
+        Action::Rerun(Rerun::default()),
+        Action::SetState(State::Failed),
+        Action::Rerun(Rerun { force: true, keep_files: false }),
+        Action::Pause,
+        Action::Set(properties),
+        Action::Resume,
+        Action::Stop,
+        Action::Delete(deletion),
+    ];
+    let key = crate::model::ids::JobKey::new("g-0", 1);
+    for locks in [Locks::Honour, Locks::Break] {
+        for action in &actions {
+            let mandate = Mandate { by: "me".into(), at: at(9), locks };
+            store.act(std::slice::from_ref(&key), action, &mandate).await.unwrap();
+        }
+    }
+    let mandate = Mandate { by: "me".into(), at: at(9), locks: Locks::Honour };
+    store.set_flow_store("g", Some("other"), &mandate).await.unwrap();
+    let order = Cancellation {
+        token: Token::new(&key, 1),
+        worker: "w".into(),
+        process_id: None,
+        run_dir: None,
+        remove_directory: false,
+        ordered_on: at(9),
+        by: "me".into(),
+    };
+    store.order_cancellations(std::slice::from_ref(&order)).await.unwrap();
+    assert_eq!(store.cancellations().await.unwrap().len(), 1);
+    store.clear_cancellations(&[order.token]).await.unwrap();
+    store.delete_flows(&["g".into()], deletion, &mandate).await.unwrap();
+    store.remove_outputs(&[key]).await.unwrap();
 }
 
 async fn use_queue(store: &SqliteStore) {
@@ -166,8 +218,8 @@ fn is_fine(sql: &str, step: &str) -> bool {
         return narrow;
     }
     let Some(scanned) = step.strip_prefix("SCAN ") else { return true };
-    // A list from the caller; the held rows, all of which are wanted.
-    let list = scanned.starts_with("json_each") || scanned.ends_with("_locked");
+    // A list from the caller; the held rows and the orders, all of which are wanted.
+    let list = scanned.starts_with("json_each") || scanned.ends_with("_locked") || scanned == "cancellations";
     // A broad filter sorted by creation or number walks along the order and stops at the limit.
     let walk = ["jobs USING INDEX jobs_by_creation", "flows USING INDEX flows_by_creation", "jobs", "flows"];
     list || (sql.contains(" LIMIT ") && !narrow && walk.contains(&scanned))

@@ -9,3 +9,8 @@ CREATE TABLE cancellations (
     ordered_on       INTEGER NOT NULL,
     ordered_by       TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- What points to a job or flow is found when that is deleted.
+CREATE INDEX job_hosts_by_job ON job_hosts (job);
+CREATE INDEX job_metadata_by_job ON job_metadata (job);
+CREATE INDEX flow_metadata_by_flow ON flow_metadata (flow);
