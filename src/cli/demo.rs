@@ -113,7 +113,7 @@ async fn jobs_of(opened: &OpenProject, flow: &str) -> Result<Vec<JobRecord>, Cli
 /// Returns the outputs of the jobs that have some, by the jobs' names.
 async fn outputs_of(opened: &OpenProject, jobs: &[JobRecord]) -> Result<Vec<(String, Value)>, CliError> {
     let uuids: Vec<String> = jobs.iter().map(|job| job.key.uuid.clone()).collect();
-    let found = opened.stores.outputs.newest_outputs(&uuids).await?;
+    let found = opened.stores.job_store.outputs.newest_outputs(&uuids).await?;
     let output = |job: &JobRecord| Some((job.name().to_owned(), plain(found.get(&job.key.uuid)?.output())));
     Ok(jobs.iter().filter_map(output).collect())
 }

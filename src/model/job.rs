@@ -209,6 +209,11 @@ pub struct Growth {
 }
 
 impl Growth {
+    /// Returns the state in which one of the new jobs is inserted.
+    pub fn first_state(&self, job: &NewJob) -> State {
+        if self.stop == Stop::Nothing { job.first_state() } else { State::Stopped }
+    }
+
     /// Returns whether the response changes nothing beyond the job itself.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()

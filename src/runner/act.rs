@@ -15,7 +15,7 @@ use super::plan::{HostPlan, Plan};
 use super::reconcile::chain;
 use crate::model::Timestamp;
 use crate::model::clock::Clock;
-use crate::store::{Applied, Move, StoreError, Stores};
+use crate::store::{Applied, Ending, StoreError, Stores};
 use crate::transport::{Answer, Operation, TransportError};
 
 /// What all edges share.
@@ -80,9 +80,9 @@ impl Act {
     }
 
     /// Stores moves that end jobs, with all that follows.
-    pub async fn finish(&self, moves: &[Move]) -> Result<Vec<Applied>, StoreError> {
+    pub async fn finish(&self, endings: &[Ending]) -> Result<Vec<Applied>, StoreError> {
         self.finishing.fetch_add(1, Ordering::SeqCst);
-        let finished = self.stores.queue.finish(moves).await;
+        let finished = self.stores.queue.finish(endings).await;
         self.finishing.fetch_add(1, Ordering::SeqCst);
         finished
     }

@@ -16,7 +16,7 @@ use crate::model::ids::Token;
 use crate::model::job::JobRecord;
 use crate::model::query::Detail;
 use crate::model::state::{Event, State};
-use crate::store::{Applied, Change, FileSource, Move, NewFile, OutputDocument, Work};
+use crate::store::{Applied, Change, Ending, FileSource, Move, NewFile, OutputDocument, Work};
 use crate::transport::{Answer, Destination, Fetch, Operation};
 use crate::worker::layout;
 
@@ -125,7 +125,7 @@ async fn store(act: &Act, verdicts: &[(&JobRecord, Verdict)]) -> Result<(), Hind
         act.stores.files.put_files(&files).await?;
     }
     if !outputs.is_empty() {
-        act.stores.outputs.put_outputs(&outputs).await?;
+        act.stores.job_store.outputs.put_outputs(&outputs).await?;
     }
     Ok(())
 }
@@ -135,6 +135,7 @@ async fn finish(act: &Act, verdicts: &[(&JobRecord, Verdict)]) -> Result<(), Hin
     let moves: Vec<Move> = verdicts.iter().map(|(job, verdict)| the_move(act, job, verdict)).collect();
     let (again, ends): (Vec<Move>, Vec<Move>) =
         moves.into_iter().partition(|one| one.event == Some(Event::TryAgain));
+    let ends: Vec<Ending> = ends.into_iter().map(Ending::from).collect();
     let finished: Vec<Applied> = if ends.is_empty() { Vec::new() } else { act.finish(&ends).await? };
     if !again.is_empty() {
         act.stores.queue.apply(&again).await?;

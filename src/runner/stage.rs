@@ -77,7 +77,8 @@ async fn parents_outputs(
     if uuids.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut found = act.stores.outputs.newest_outputs(&uuids.into_iter().collect::<Vec<_>>()).await?;
+    let mut found =
+        act.stores.job_store.outputs.newest_outputs(&uuids.into_iter().collect::<Vec<_>>()).await?;
     // References inside outputs: each round looks up what the last one has brought to light.
     loop {
         let inner: BTreeSet<String> =
@@ -86,7 +87,7 @@ async fn parents_outputs(
         let more = if missing.is_empty() {
             HashMap::new()
         } else {
-            act.stores.outputs.newest_outputs(&missing).await?
+            act.stores.job_store.outputs.newest_outputs(&missing).await?
         };
         if more.is_empty() {
             return Ok(found);

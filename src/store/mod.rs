@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Queue`] | job and flow documents, the lease of the acting runner |
 //! | [`Outputs`] | the output document of each executed job (jobflow's `JobStore`) |
+//! | [`Blobs`] | large parts of outputs (jobflow's additional stores) |
 //! | [`Files`] | contents of staged and kept files, by their SHA-256 |
 //! | [`actions::UserActions`] | nothing of its own: what users do to jobs and flows |
 //! | [`actions::Cancellations`] | orders to end processes |
@@ -22,6 +23,7 @@ pub mod sqlite;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,7 +31,7 @@ use bson::{Bson, Document};
 
 use crate::model::Timestamp;
 use crate::model::ids::JobKey;
-use crate::model::job::{FlowId, FlowRecord, JobRecord, NewFlow, Outcome};
+use crate::model::job::{FlowId, FlowRecord, Growth, JobRecord, NewFlow, Outcome};
 use crate::model::query::{Detail, FlowFilter, JobFilter, Page};
 use crate::model::state::{Event, State};
 
@@ -68,12 +70,14 @@ pub trait Queue: Send + Sync {
     /// attempt, or somebody holds its lock; nothing was written for it.
     async fn apply(&self, moves: &[Move]) -> Result<Vec<Applied>, StoreError>;
 
-    /// Like [`Queue::apply`] for moves that end a job (COMPLETED, FAILED), together with all that follows: children
-    /// whose parents are all done become READY, the flows' states are derived again.
+    /// Like [`Queue::apply`] for moves that end a job (COMPLETED, FAILED), together with all that follows: the flow
+    /// grows by the new jobs of the response, children whose parents are all done become READY, the flows' states are
+    /// derived again.
     ///
     /// One transaction where the store has them. Without them the move sets `settling`, and [`Queue::repair`]
-    /// does the rest after a kill. Doing it twice gives the same documents as once.
-    async fn finish(&self, moves: &[Move]) -> Result<Vec<Applied>, StoreError>;
+    /// does the rest after a kill. Doing it twice gives the same documents as once. A job whose flow somebody has
+    /// locked is [`Applied::Lost`] when its flow would grow: it can be finished once the flow is free.
+    async fn finish(&self, endings: &[Ending]) -> Result<Vec<Applied>, StoreError>;
 
     /// Finishes what a killed process left half-done and returns how many jobs and flows it mended.
     ///
@@ -176,14 +180,71 @@ pub enum FileSource {
     Path(PathBuf),
 }
 
+/// Parts of outputs that are kept apart from them (jobflow's additional stores).
+#[async_trait]
+pub trait Blobs: Send + Sync {
+    /// Writes each blob in place of the one with the same `blob_uuid`. Doing it twice is doing it once.
+    async fn put_blobs(&self, blobs: &[BlobDocument]) -> Result<(), StoreError>;
+
+    /// Returns the `data` of each of these blobs, by `blob_uuid`; those that are not there are left out.
+    async fn get_blobs(&self, uuids: &[String]) -> Result<HashMap<String, Bson>, StoreError>;
+
+    /// Removes all blobs of these jobs; that there are none is no error.
+    async fn remove_blobs(&self, jobs: &[JobKey]) -> Result<(), StoreError>;
+}
+
+/// One part of an output: `@class`, `@module`, `blob_uuid`, `data`, `job_uuid`, `job_index` (jobflow 0.4,
+/// `core/store.py`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlobDocument {
+    pub blob_uuid: String,
+    pub job: JobKey,
+    /// The whole document, without `_id`.
+    pub document: Document,
+}
+
+/// Where the outputs of a flow go: one `jobstore` section of the project.
+#[derive(Clone)]
+pub struct JobStore {
+    pub outputs: Arc<dyn Outputs>,
+    /// By the names that jobs use.
+    pub additional: BTreeMap<String, Arc<dyn Blobs>>,
+}
+
 /// The stores of one project.
 #[derive(Clone)]
 pub struct Stores {
-    pub queue: std::sync::Arc<dyn Queue>,
-    pub outputs: std::sync::Arc<dyn Outputs>,
-    pub files: std::sync::Arc<dyn Files>,
-    pub actions: std::sync::Arc<dyn actions::UserActions>,
-    pub cancellations: std::sync::Arc<dyn actions::Cancellations>,
+    pub queue: Arc<dyn Queue>,
+    pub files: Arc<dyn Files>,
+    /// Of flows that name none.
+    pub job_store: JobStore,
+    /// Those that a flow may name (`optional_jobstores`).
+    pub optional: BTreeMap<String, JobStore>,
+    pub actions: Arc<dyn actions::UserActions>,
+    pub cancellations: Arc<dyn actions::Cancellations>,
+}
+
+impl Stores {
+    /// Returns the stores of a project that are all in one place, without additional and optional ones.
+    pub fn of<S>(store: Arc<S>) -> Self
+    where
+        S: Queue + Outputs + Files + actions::UserActions + actions::Cancellations + 'static,
+    {
+        let outputs: Arc<dyn Outputs> = Arc::<S>::clone(&store);
+        Self {
+            queue: Arc::<S>::clone(&store),
+            files: Arc::<S>::clone(&store),
+            job_store: JobStore { outputs, additional: BTreeMap::new() },
+            optional: BTreeMap::new(),
+            actions: Arc::<S>::clone(&store),
+            cancellations: store,
+        }
+    }
+
+    /// Returns the job store of a flow; none when the project has none of this name.
+    pub fn job_store_of(&self, flow: Option<&str>) -> Option<&JobStore> {
+        flow.map_or(Some(&self.job_store), |name| self.optional.get(name))
+    }
 }
 
 /// Which READY jobs a runner wants.
@@ -257,6 +318,19 @@ impl Move {
     pub fn because(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
         self
+    }
+}
+
+/// A move that ends a job, and what the job's response does to its flow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ending {
+    pub step: Move,
+    pub growth: Growth,
+}
+
+impl From<Move> for Ending {
+    fn from(step: Move) -> Self {
+        Self { step, growth: Growth::default() }
     }
 }
 

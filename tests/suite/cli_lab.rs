@@ -154,11 +154,11 @@ async fn step(stores: &Stores, number: u32, event: Event, at: Timestamp, changes
 async fn finish(stores: &Stores, number: u32, event: Event, changes: Vec<Change>) {
     let job = record(stores, number).await;
     let order = Move::of(&job, Some(event), minute(76), "runner@lab").with(changes);
-    stores.queue.finish(&[order]).await.unwrap();
+    stores.queue.finish(&[order.into()]).await.unwrap();
 }
 
 async fn put_output(stores: &Stores) {
     let output: Document = doc! {"energy": -1.5, "steps": [1, 2], "gap": f64::NAN};
     let document = doc! {"uuid": uuid("ab", 1), "index": 1, "output": Bson::Document(output)};
-    stores.outputs.put_outputs(&[OutputDocument { key: key(1), document }]).await.unwrap();
+    stores.job_store.outputs.put_outputs(&[OutputDocument { key: key(1), document }]).await.unwrap();
 }

@@ -29,7 +29,7 @@ pub(in crate::cli) struct OutputArgs {
 pub(super) async fn run(args: OutputArgs, session: &Session) -> Result<Exit, CliError> {
     let opened = session.open().await?;
     let job = select::job(opened.queue(), &args.job, Detail::Summary).await?;
-    let Some(document) = opened.stores.outputs.output(&job.key).await? else {
+    let Some(document) = opened.stores.job_store.outputs.output(&job.key).await? else {
         return Err(no_output(&job.db_id, job.state));
     };
     let output = OutputView(plain(document.output()));

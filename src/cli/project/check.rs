@@ -60,7 +60,7 @@ async fn check_stores(args: &CheckArgs, opened: &OpenProject, report: &mut Repor
     }
     if !args.queue {
         // A uuid that no job has: the answer counts, not what is in it.
-        match opened.stores.outputs.newest_outputs(&["jf-project-check".into()]).await {
+        match opened.stores.job_store.outputs.newest_outputs(&["jf-project-check".into()]).await {
             Ok(_) => report.good("store of outputs", &place(&opened.project.jobstore.docs_store), "answers"),
             Err(error) => report.hops.push(Hop::of_error("store of outputs", "", &error.into())),
         }

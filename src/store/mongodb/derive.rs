@@ -117,7 +117,7 @@ async fn members(access: &mut Access<'_>, flows: &[String]) -> Result<BTreeMap<S
     if flows.is_empty() {
         return Ok(members);
     }
-    let filter = doc! { "job.hosts": { "$in": flows } };
+    let filter = doc! { "job.hosts": { "$in": flows }, "jobferry.grown": null };
     let jobs = access.server.names.jobs.clone();
     for document in access.find(&jobs, filter, only(&MEMBER_FIELDS)).await? {
         if let Some(flow) = flow_of(&document) {

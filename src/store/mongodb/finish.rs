@@ -8,10 +8,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use ::mongodb::bson::{Document, doc};
 
-use super::super::{Applied, Move};
+use super::super::{Applied, Ending, Move};
 use super::access::{Access, Body, Command, Fault, only, transact};
 use super::derive::derive_flows;
-use super::moves::{Also, apply, attempt_of, by_key, flow_of, in_state, key_of, statement};
+use super::grow;
+use super::moves::{
+    Also, apply_statements, attempt_of, by_key, flow_of, in_state, key_of, reporting, statement,
+};
 use super::{Server, Topology};
 use crate::model::Timestamp;
 use crate::model::flow::{OnMissing, may_start};
@@ -32,43 +35,87 @@ pub(super) struct Signature {
 }
 
 /// Makes the moves with all that follows and returns what became of each.
-pub(super) async fn finish(server: &Server, moves: &[Move]) -> Result<Vec<Applied>, Fault> {
-    let mut applied = Vec::with_capacity(moves.len());
-    for some in moves.chunks(MOST_MOVES) {
+pub(super) async fn finish(server: &Server, endings: &[Ending]) -> Result<Vec<Applied>, Fault> {
+    let mut applied = Vec::with_capacity(endings.len());
+    for some in endings.chunks(MOST_MOVES) {
         applied.extend(match server.topology().await? {
-            Topology::Transactions => transact(server, &Finish { moves: some }).await?,
-            Topology::Standalone => finish_in_steps(server, some).await?,
+            Topology::Transactions => transact(server, &Finish { endings: some }).await?,
+            Topology::Standalone => {
+                let mut held = Vec::new();
+                let answer = finish_in_steps(server, some, &mut held).await;
+                grow::unlock(server, held).await?;
+                answer?
+            }
         });
     }
     Ok(applied)
 }
 
-async fn finish_in_steps(server: &Server, moves: &[Move]) -> Result<Vec<Applied>, Fault> {
+async fn finish_in_steps(
+    server: &Server,
+    endings: &[Ending],
+    held: &mut Vec<grow::Held>,
+) -> Result<Vec<Applied>, Fault> {
     let mut access = Access::plain(server);
-    let applied = apply(&mut access, moves, Also::Settling).await?;
-    let done = moves.iter().zip(&applied).filter(|(_, applied)| **applied == Applied::Done);
-    let done: Vec<JobKey> = done.map(|(step, _)| step.key.clone()).collect();
-    settle(&mut access, &done, &signature(moves)).await?;
+    let ready = prepare(&mut access, endings, held).await?;
+    let able: Vec<&Ending> =
+        endings.iter().zip(&ready).filter(|(_, ready)| **ready).map(|(e, _)| e).collect();
+    let statements = able.iter().map(|ending| Ok(reporting(ending_statement(ending)?)));
+    let statements = statements.collect::<Result<Vec<_>, Fault>>()?;
+    let mut outcomes = apply_statements(&mut access, &statements).await?.into_iter();
+    let applied: Vec<Applied> = ready
+        .iter()
+        .map(|ready| if *ready { outcomes.next() } else { None }.unwrap_or(Applied::Lost))
+        .collect();
+    let done = endings.iter().zip(&applied).filter(|(_, applied)| **applied == Applied::Done);
+    let done: Vec<JobKey> = done.map(|(ending, _)| ending.step.key.clone()).collect();
+    settle(&mut access, &done, &signature(endings)).await?;
     Ok(applied)
 }
 
+/// Returns which endings can go on: their flow is not locked by others, or does not grow.
+async fn prepare(
+    access: &mut Access<'_>,
+    endings: &[Ending],
+    held: &mut Vec<grow::Held>,
+) -> Result<Vec<bool>, Fault> {
+    let mut ready = Vec::with_capacity(endings.len());
+    for ending in endings {
+        ready.push(grow::prepare(access, ending, held).await?);
+    }
+    Ok(ready)
+}
+
+/// Returns the update statement of the move, with the record of what follows from it.
+fn ending_statement(ending: &Ending) -> Result<Document, Fault> {
+    let mut statement = statement(&ending.step, Also::Settling)?;
+    if let (Some(record), Ok(update)) = (grow::record_of(ending), statement.get_document_mut("u"))
+        && let Ok(set) = update.get_document_mut("$set")
+    {
+        set.insert("jobferry.growth", record);
+    }
+    Ok(statement)
+}
+
 struct Finish<'a> {
-    moves: &'a [Move],
+    endings: &'a [Ending],
 }
 
 impl Body for Finish<'_> {
     type Answer = Vec<Applied>;
 
     async fn run(&self, access: &mut Access<'_>) -> Result<Vec<Applied>, Fault> {
-        let mut present = present(access, self.moves).await?;
+        let mut present = present(access, self.endings).await?;
         let mut done = Vec::new();
         let mut statements = Vec::new();
-        let mut applied = Vec::with_capacity(self.moves.len());
-        for step in self.moves {
+        let mut applied = Vec::with_capacity(self.endings.len());
+        for ending in self.endings {
+            let step = &ending.step;
+            let statement = ending_statement(ending)?;
             // Of two moves of one job the second one comes too late.
-            let is_there = present.remove(&step.key) == Some((step.expected, step.attempt));
+            let is_there = present.remove(&step.key) == Some((step.expected, step.attempt))
+                && grow::prepare(access, ending, &mut Vec::new()).await?;
             applied.push(if is_there { Applied::Done } else { Applied::Lost });
-            let statement = statement(step, Also::Settling)?;
             if is_there {
                 done.push(step.key.clone());
                 statements.push(statement);
@@ -76,14 +123,17 @@ impl Body for Finish<'_> {
         }
         let jobs = access.server.names.jobs.clone();
         access.write(Command::Update, &jobs, &statements).await?.all()?;
-        settle(access, &done, &signature(self.moves)).await?;
+        settle(access, &done, &signature(self.endings)).await?;
         Ok(applied)
     }
 }
 
 /// Returns state and attempt of the jobs of these moves that nobody has locked.
-async fn present(access: &mut Access<'_>, moves: &[Move]) -> Result<HashMap<JobKey, (State, i32)>, Fault> {
-    let uuids: BTreeSet<&str> = moves.iter().map(|step| step.key.uuid.as_str()).collect();
+async fn present(
+    access: &mut Access<'_>,
+    endings: &[Ending],
+) -> Result<HashMap<JobKey, (State, i32)>, Fault> {
+    let uuids: BTreeSet<&str> = endings.iter().map(|ending| ending.step.key.uuid.as_str()).collect();
     let uuids: Vec<&str> = uuids.into_iter().collect();
     let filter = doc! { "uuid": { "$in": uuids }, "lock_id": null };
     let projection = only(&["uuid", "index", "state", "jobferry.attempt"]);
@@ -99,9 +149,9 @@ pub(super) fn state_of(document: &Document) -> Result<State, Fault> {
     state.parse().map_err(|error: crate::model::state::UnknownState| Fault::Strange(error.to_string()))
 }
 
-fn signature(moves: &[Move]) -> Signature {
-    let at = moves.iter().map(|step| step.at).max().unwrap_or(Timestamp::from_millis(0));
-    let by = moves.first().map(|step| step.by.clone()).unwrap_or_default();
+fn signature(endings: &[Ending]) -> Signature {
+    let at = endings.iter().map(|ending| ending.step.at).max().unwrap_or(Timestamp::from_millis(0));
+    let by = endings.first().map(|ending| ending.step.by.clone()).unwrap_or_default();
     Signature { at, by }
 }
 
@@ -117,7 +167,14 @@ pub(super) async fn settle(
     for some in finished.chunks(MOST_MOVES) {
         let uuids: Vec<&str> = some.iter().map(|key| key.uuid.as_str()).collect();
         let mut flows = flows_of(access, &uuids).await?;
-        let filter = doc! { "parents": { "$in": &uuids }, "state": State::Waiting.stored_name() };
+        let new = grow::settle(access, &uuids, signature).await?;
+        let filter = match new.is_empty() {
+            true => doc! { "parents": { "$in": &uuids }, "state": State::Waiting.stored_name() },
+            false => doc! {
+                "$or": [{ "parents": { "$in": &uuids } }, { "uuid": { "$in": new } }],
+                "state": State::Waiting.stored_name(), "jobferry.grown": null,
+            },
+        };
         let released = release(access, filter, signature).await?;
         flows.extend(released.flows);
         derive_flows(access, flows.into_iter().collect(), signature.at).await?;

@@ -61,14 +61,14 @@ async fn prepare(server: &Server, flow: &NewFlow) -> Result<Prepared, Fault> {
     })
 }
 
-fn with_id(document: Document) -> Document {
+pub(super) fn with_id(document: Document) -> Document {
     let mut whole = doc! { "_id": ObjectId::new() };
     whole.extend(document);
     whole
 }
 
 /// Returns the first of `count` numbers that nobody else gets. A failed insert leaves a gap.
-async fn take_numbers(server: &Server, count: usize) -> Result<i64, Fault> {
+pub(super) async fn take_numbers(server: &Server, count: usize) -> Result<i64, Fault> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     let auxiliary = server.auxiliary();
     let step = i32::try_from(count).map_or(Bson::Int64(count), Bson::Int32);
@@ -224,6 +224,8 @@ pub(super) async fn release_waiting(
     flows: &[String],
     signature: &Signature,
 ) -> Result<u64, Fault> {
-    let filter = doc! { "job.hosts": { "$in": flows }, "state": State::Waiting.stored_name() };
+    let filter = doc! {
+        "job.hosts": { "$in": flows }, "state": State::Waiting.stored_name(), "jobferry.grown": null,
+    };
     Ok(release(access, filter, signature).await?.count)
 }

@@ -17,7 +17,10 @@ use super::access::{Fault, durable, number};
 use super::files::{CHUNKS, FILES};
 
 /// All migrations, in their order. A released one is never edited.
-const MIGRATIONS: [(u32, &str); 1] = [(1, include_str!("../../../migrations/mongodb/0001_first.json"))];
+const MIGRATIONS: [(u32, &str); 2] = [
+    (1, include_str!("../../../migrations/mongodb/0001_first.json")),
+    (2, include_str!("../../../migrations/mongodb/0002_growth.json")),
+];
 
 const SCHEMA_ID: &str = "jobferry_schema";
 

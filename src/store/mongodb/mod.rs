@@ -21,6 +21,7 @@ mod cancellations;
 mod derive;
 mod files;
 mod finish;
+mod grow;
 mod insert;
 mod lease;
 mod locks;
@@ -44,8 +45,8 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
 use super::{
-    Applied, Claim, Files, Lease, LeaseAnswer, LeaseClaim, Load, Move, NewFile, OutputDocument, Outputs,
-    Queue, StoreError, Stores, Work,
+    Applied, Claim, Ending, Files, Lease, LeaseAnswer, LeaseClaim, Load, Move, NewFile, OutputDocument,
+    Outputs, Queue, StoreError, Stores, Work,
 };
 use crate::model::Timestamp;
 use crate::model::ids::JobKey;
@@ -147,13 +148,7 @@ impl MongoStore {
     /// Returns the stores of a project in this one.
     pub fn into_stores(self) -> Stores {
         let all = Arc::new(self);
-        Stores {
-            queue: Arc::<Self>::clone(&all),
-            outputs: Arc::<Self>::clone(&all),
-            files: Arc::<Self>::clone(&all),
-            actions: Arc::<Self>::clone(&all),
-            cancellations: all,
-        }
+        Stores::of(all)
     }
 
     /// Waits for the answer within the limit; the call itself goes on to its end.
@@ -224,9 +219,9 @@ impl Queue for MongoStore {
         self.run("move jobs", LONG, apply).await
     }
 
-    async fn finish(&self, moves: &[Move]) -> Result<Vec<Applied>, StoreError> {
-        let moves = moves.to_vec();
-        self.run("end jobs", LONG, |server| async move { finish::finish(&server, &moves).await }).await
+    async fn finish(&self, endings: &[Ending]) -> Result<Vec<Applied>, StoreError> {
+        let endings = endings.to_vec();
+        self.run("end jobs", LONG, |server| async move { finish::finish(&server, &endings).await }).await
     }
 
     async fn repair(&self, at: Timestamp) -> Result<u64, StoreError> {

@@ -40,12 +40,19 @@ pub(super) async fn apply(
     moves: &[Move],
     also: Also,
 ) -> Result<Vec<Applied>, Fault> {
-    let statements = moves.iter().map(|step| reporting_statement(step, also));
-    let statements = statements.collect::<Result<Vec<_>, _>>()?;
+    let statements = moves.iter().map(|step| Ok(reporting(statement(step, also)?)));
+    apply_statements(access, &statements.collect::<Result<Vec<_>, Fault>>()?).await
+}
+
+/// Sends reporting statements and returns what became of each.
+pub(super) async fn apply_statements(
+    access: &mut Access<'_>,
+    statements: &[Document],
+) -> Result<Vec<Applied>, Fault> {
     let jobs = access.server.names.jobs.clone();
-    let reply = access.write(Command::Update, &jobs, &statements).await?;
+    let reply = access.write(Command::Update, &jobs, statements).await?;
     let matched = reply.matched;
-    let mut applied = vec![Applied::Done; moves.len()];
+    let mut applied = vec![Applied::Done; statements.len()];
     for place in refused(reply)? {
         if let Some(place) = applied.get_mut(place) {
             *place = Applied::Lost;
@@ -57,10 +64,6 @@ pub(super) async fn apply(
     } else {
         Err(Fault::Strange(format!("{done} moves were taken and {matched} jobs were changed")))
     }
-}
-
-fn reporting_statement(step: &Move, also: Also) -> Result<Document, Fault> {
-    Ok(reporting(statement(step, also)?))
 }
 
 /// Returns the update statement as one that tells when it matches nothing.

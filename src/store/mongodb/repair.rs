@@ -6,6 +6,7 @@ use super::Server;
 use super::access::{Access, Fault, only};
 use super::derive::derive_flows;
 use super::finish::{Signature, settle, unsettled};
+use super::grow;
 use super::insert::{release_waiting, remove_unfinished};
 use super::locks::clear_expired;
 use super::migrations::restore_indexes;
@@ -25,6 +26,8 @@ pub(super) async fn repair(server: &Server, at: Timestamp) -> Result<u64, Fault>
     let mut access = Access::plain(server);
     settle(&mut access, &jobs, &signature).await?;
     mended = mended.saturating_add(u64::try_from(jobs.len()).unwrap_or(u64::MAX));
+    mended = mended.saturating_add(grow::remove_orphans(server).await?);
+    mended = mended.saturating_add(grow::unlock_expired(server, at).await?);
     for flows in unfinished_flows(server).await?.chunks(MOST_FLOWS) {
         mended = mended.saturating_add(release_waiting(&mut access, flows, &signature).await?);
         mended = mended.saturating_add(derive_flows(&mut access, flows.to_vec(), at).await?);

@@ -5,8 +5,10 @@ use std::collections::{HashMap, HashSet};
 use bson::{Bson, Document};
 use rusqlite::{Connection, ErrorCode, params};
 
+use crate::model::Timestamp;
 use crate::model::flow::FlowState;
 use crate::model::job::{FlowId, NewFlow, NewJob};
+use crate::model::state::State;
 use crate::store::codec;
 
 use super::connection::prepared;
@@ -20,31 +22,40 @@ pub(super) fn insert(connection: &Connection, flow: &NewFlow, prefix: &str) -> R
     let shape = Shape::of(&flow.jobs);
     let mut ids = Vec::with_capacity(flow.jobs.len());
     for (number, job) in (first..).zip(&flow.jobs) {
-        let place = Place { flow: id, number, prefix, leaf: shape.is_leaf(job) };
-        insert_job(connection, flow, job, &place)?;
-        insert_document(connection, number, job)?;
-        insert_links(connection, number, job)?;
+        let leaf = shape.is_leaf(job);
+        let place =
+            Place { flow: id, number, prefix, leaf, state: job.first_state(), created_on: flow.created_on };
+        insert_job(connection, job, &place)?;
         ids.push(FlowId { db_id: format!("{prefix}{number}"), key: job.key.clone() });
     }
     Ok(ids)
 }
 
-/// Where a new job goes.
-struct Place<'a> {
-    flow: i64,
-    number: i64,
-    prefix: &'a str,
-    leaf: bool,
+/// Where a new job goes, and how it begins.
+pub(super) struct Place<'a> {
+    pub(super) flow: i64,
+    pub(super) number: i64,
+    pub(super) prefix: &'a str,
+    pub(super) leaf: bool,
+    pub(super) state: State,
+    pub(super) created_on: Timestamp,
 }
 
-/// Which uuids of a flow are parents, and the largest index of each.
-struct Shape<'a> {
+/// Inserts a job with all that belongs to it.
+pub(super) fn insert_job(connection: &Connection, job: &NewJob, place: &Place<'_>) -> Result<(), Failure> {
+    insert_row(connection, job, place)?;
+    insert_document(connection, place.number, job)?;
+    insert_links(connection, place.number, job)
+}
+
+/// Which uuids of some jobs are parents, and the largest index of each.
+pub(super) struct Shape<'a> {
     parents: HashSet<&'a str>,
     newest: HashMap<&'a str, i32>,
 }
 
 impl<'a> Shape<'a> {
-    fn of(jobs: &'a [NewJob]) -> Self {
+    pub(super) fn of(jobs: &'a [NewJob]) -> Self {
         let parents = jobs.iter().flat_map(|job| job.parents.iter().map(String::as_str)).collect();
         let mut newest = HashMap::new();
         for job in jobs {
@@ -54,7 +65,7 @@ impl<'a> Shape<'a> {
         Self { parents, newest }
     }
 
-    fn is_leaf(&self, job: &NewJob) -> bool {
+    pub(super) fn is_leaf(&self, job: &NewJob) -> bool {
         let uuid = job.key.uuid.as_str();
         !self.parents.contains(uuid) && self.newest.get(uuid) == Some(&job.key.index)
     }
@@ -87,26 +98,21 @@ fn duplicate(error: rusqlite::Error, uuid: &str) -> Failure {
 }
 
 /// Returns the first of `count` numbers that nobody else gets.
-fn take_numbers(connection: &Connection, count: usize) -> Result<i64, Failure> {
+pub(super) fn take_numbers(connection: &Connection, count: usize) -> Result<i64, Failure> {
     let count = i64::try_from(count).map_err(|error| Failure::unreadable("the number of jobs", &error))?;
     let mut statement =
         prepared(connection, "UPDATE counters SET next = next + ?1 WHERE name = 'job' RETURNING next - ?1")?;
     Ok(statement.query_row([count], |row| row.get(0))?)
 }
 
-fn insert_job(
-    connection: &Connection,
-    flow: &NewFlow,
-    job: &NewJob,
-    place: &Place<'_>,
-) -> Result<(), Failure> {
+fn insert_row(connection: &Connection, job: &NewJob, place: &Place<'_>) -> Result<(), Failure> {
     let mut statement = prepared(
         connection,
         "INSERT INTO jobs (number, prefix, uuid, idx, flow, leaf, name, worker, priority, on_missing,
                            created_on, updated_on, state)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12)",
     )?;
-    let created = flow.created_on.timestamp_millis();
+    let created = place.created_on.timestamp_millis();
     let name = job.job.get_str("name").unwrap_or_default();
     let values = params![
         place.number,
@@ -120,7 +126,7 @@ fn insert_job(
         job.priority,
         on_missing(&job.job),
         created,
-        job.first_state().stored_name(),
+        place.state.stored_name(),
     ];
     statement.execute(values).map_err(|error| duplicate(error, &job.key.uuid))?;
     Ok(())

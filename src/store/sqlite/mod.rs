@@ -17,6 +17,7 @@ mod cancellations;
 mod connection;
 mod failure;
 mod files;
+mod grow;
 mod insert;
 mod lease;
 mod metadata;
@@ -111,13 +112,7 @@ impl SqliteStore {
 
     /// Returns the store as the stores of a project.
     pub fn stores(&self) -> Stores {
-        Stores {
-            queue: Arc::new(self.clone()),
-            outputs: Arc::new(self.clone()),
-            files: Arc::new(self.clone()),
-            actions: Arc::new(self.clone()),
-            cancellations: Arc::new(self.clone()),
-        }
+        Stores::of(Arc::new(self.clone()))
     }
 
     /// Runs `body` in one write transaction, which is rolled back when it fails.

@@ -9,7 +9,9 @@ use crate::model::Timestamp;
 use crate::model::job::{FlowId, FlowRecord, JobRecord, NewFlow};
 use crate::model::query::{Detail, FlowFilter, JobFilter, Page};
 use crate::model::state::State;
-use crate::store::{Applied, Claim, Lease, LeaseAnswer, LeaseClaim, Load, Move, Queue, StoreError, Work};
+use crate::store::{
+    Applied, Claim, Ending, Lease, LeaseAnswer, LeaseClaim, Load, Move, Queue, StoreError, Work,
+};
 
 use super::connection::prepared;
 use super::failure::Failure;
@@ -52,9 +54,10 @@ impl Queue for SqliteStore {
         self.write("move jobs", move |connection| moves::apply_all(connection, &moves)).await
     }
 
-    async fn finish(&self, moves: &[Move]) -> Result<Vec<Applied>, StoreError> {
-        let moves = moves.to_vec();
-        self.write("end jobs", move |connection| settle::finish(connection, &moves)).await
+    async fn finish(&self, endings: &[Ending]) -> Result<Vec<Applied>, StoreError> {
+        let endings = endings.to_vec();
+        let prefix = self.shared.settings.id_prefix.clone();
+        self.write("end jobs", move |connection| settle::finish(connection, &endings, &prefix)).await
     }
 
     async fn repair(&self, at: Timestamp) -> Result<u64, StoreError> {

@@ -9,10 +9,11 @@ use crate::model::flow::{OnMissing, from_states};
 use crate::model::ids::JobKey;
 use crate::model::state::{Event, State};
 use crate::store::codec;
-use crate::store::{Applied, Move};
+use crate::store::{Applied, Ending, Move};
 
 use super::connection::prepared;
 use super::failure::Failure;
+use super::grow;
 use super::moves::{self, Current, optional_text};
 use super::rows::Columns;
 
@@ -20,25 +21,49 @@ use super::rows::Columns;
 const MENDER: &str = "repair";
 
 /// Makes the moves, and all that follows from those that were made.
-pub(super) fn finish(connection: &Connection, steps: &[Move]) -> Result<Vec<Applied>, Failure> {
-    let mut answers = Vec::with_capacity(steps.len());
+pub(super) fn finish(
+    connection: &Connection,
+    endings: &[Ending],
+    prefix: &str,
+) -> Result<Vec<Applied>, Failure> {
+    let mut answers = Vec::with_capacity(endings.len());
     let mut ended = Vec::new();
     let mut flows = BTreeSet::new();
-    for step in steps {
-        let before = moves::apply(connection, step)?;
+    let mut new = Vec::new();
+    for ending in endings {
+        let before = match ending.growth.is_nothing() || !grow::flow_is_locked(connection, &ending.step.key)?
+        {
+            true => moves::apply(connection, &ending.step)?,
+            false => None,
+        };
         answers.push(moves::applied(before.as_ref()));
         if let Some(before) = before {
+            new.extend(grow::grow(connection, before.flow, ending, prefix)?);
             flows.insert(before.flow);
-            ended.push(step);
+            ended.push(&ending.step);
         }
     }
     if let Some(last) = ended.last() {
+        flows.extend(release_new(connection, &new, last)?);
         flows.extend(release_children(connection, &ended)?);
         for flow in flows {
             settle_flow(connection, flow, last.at)?;
         }
     }
     Ok(answers)
+}
+
+/// Moves those new jobs to READY whose parents are done already, and returns their flows.
+fn release_new(connection: &Connection, new: &[i64], step: &Move) -> Result<BTreeSet<i64>, Failure> {
+    let mut flows = BTreeSet::new();
+    for number in new {
+        for job in waiting_job(connection, *number)? {
+            if may_start(connection, &job)? {
+                flows.insert(release(connection, job.number, step.at, &step.by)?);
+            }
+        }
+    }
+    Ok(flows)
 }
 
 /// Moves the children that may start to READY and returns their flows. Each child is looked at once per call.
@@ -106,6 +131,14 @@ fn waiting_children(connection: &Connection, parent: &str) -> Result<Vec<Waiting
         "SELECT j.number, j.on_missing FROM job_parents p CROSS JOIN jobs j ON j.number = p.child
           WHERE p.parent = ?1 AND j.state = ?2 AND j.lock_id IS NULL",
         params![parent, State::Waiting.stored_name()],
+    )
+}
+
+fn waiting_job(connection: &Connection, number: i64) -> Result<Vec<Waiting>, Failure> {
+    waiting(
+        connection,
+        "SELECT number, on_missing FROM jobs WHERE number = ?1 AND state = ?2 AND lock_id IS NULL",
+        params![number, State::Waiting.stored_name()],
     )
 }
 

@@ -13,8 +13,8 @@ use jobferry::model::query::{Detail, FlowFilter, JobFilter, Page};
 use jobferry::model::state::State;
 use jobferry::store::actions::{Action, Answer, Cancellation, Cancellations, Deletion, Mandate, UserActions};
 use jobferry::store::{
-    Applied, Claim, Files, Lease, LeaseAnswer, LeaseClaim, Load, Move, NewFile, OutputDocument, Outputs,
-    Queue, StoreError, Stores, Work,
+    Applied, Claim, Ending, Files, Lease, LeaseAnswer, LeaseClaim, Load, Move, NewFile, OutputDocument,
+    Outputs, Queue, StoreError, Stores, Work,
 };
 
 use rand::RngExt as _;
@@ -34,13 +34,7 @@ impl FaultyStore {
     /// Returns `inner` behind a connection that fails as the world says.
     pub(super) fn stores(inner: Stores, world: &Arc<World>) -> Stores {
         let store = Arc::new(Self { inner, world: Arc::clone(world) });
-        Stores {
-            queue: Arc::<Self>::clone(&store),
-            outputs: Arc::<Self>::clone(&store),
-            files: Arc::<Self>::clone(&store),
-            actions: Arc::<Self>::clone(&store),
-            cancellations: store,
-        }
+        Stores::of(store)
     }
 
     async fn call<T>(
@@ -92,13 +86,14 @@ impl FaultyStore {
     }
 
     /// Makes the moves of jobs that nobody else holds; the others are lost.
-    async fn make(
+    async fn make<T: Clone>(
         &self,
-        moves: &[Move],
-        make: impl AsyncFnOnce(&[Move]) -> Result<Vec<Applied>, StoreError>,
+        moves: &[T],
+        key_of: impl Fn(&T) -> &JobKey,
+        make: impl AsyncFnOnce(&[T]) -> Result<Vec<Applied>, StoreError>,
     ) -> Result<Vec<Applied>, StoreError> {
-        let free: Vec<bool> = moves.iter().map(|one| !self.is_locked(&one.key)).collect();
-        let to_make: Vec<Move> =
+        let free: Vec<bool> = moves.iter().map(|one| !self.is_locked(key_of(one))).collect();
+        let to_make: Vec<T> =
             moves.iter().zip(&free).filter(|(_, free)| **free).map(|(one, _)| one.clone()).collect();
         let mut made = make(&to_make).await?.into_iter();
         Ok(free.iter().map(|free| if *free { made.next().unwrap() } else { Applied::Lost }).collect())
@@ -130,10 +125,11 @@ impl Queue for FaultyStore {
         Ok(jobs)
     }
     async fn apply(&self, moves: &[Move]) -> Result<Vec<Applied>, StoreError> {
-        self.call(self.make(moves, async |free| self.inner.queue.apply(free).await)).await
+        self.call(self.make(moves, |one| &one.key, async |free| self.inner.queue.apply(free).await)).await
     }
-    async fn finish(&self, moves: &[Move]) -> Result<Vec<Applied>, StoreError> {
-        self.call(self.make(moves, async |free| self.inner.queue.finish(free).await)).await
+    async fn finish(&self, endings: &[Ending]) -> Result<Vec<Applied>, StoreError> {
+        let finish = async |free: &[Ending]| self.inner.queue.finish(free).await;
+        self.call(self.make(endings, |one| &one.step.key, finish)).await
     }
     async fn repair(&self, at: Timestamp) -> Result<u64, StoreError> {
         self.call(self.inner.queue.repair(at)).await
@@ -175,13 +171,13 @@ impl Queue for FaultyStore {
 #[async_trait]
 impl Outputs for FaultyStore {
     async fn put_outputs(&self, outputs: &[OutputDocument]) -> Result<(), StoreError> {
-        self.call(self.inner.outputs.put_outputs(outputs)).await
+        self.call(self.inner.job_store.outputs.put_outputs(outputs)).await
     }
     async fn newest_outputs(&self, uuids: &[String]) -> Result<HashMap<String, OutputDocument>, StoreError> {
-        self.call(self.inner.outputs.newest_outputs(uuids)).await
+        self.call(self.inner.job_store.outputs.newest_outputs(uuids)).await
     }
     async fn output(&self, key: &JobKey) -> Result<Option<OutputDocument>, StoreError> {
-        self.call(self.inner.outputs.output(key)).await
+        self.call(self.inner.job_store.outputs.output(key)).await
     }
     async fn remove_outputs(&self, keys: &[JobKey]) -> Result<(), StoreError> {
         self.call(self.inner.outputs.remove_outputs(keys)).await

@@ -86,7 +86,7 @@ fn attempts(world: &Arc<World>, job: &JobRecord) -> Result<(), String> {
 }
 
 async fn output(stores: &Stores, seed: u64, job: &JobRecord) -> Result<(), String> {
-    let output = stores.outputs.output(&job.key).await.unwrap();
+    let output = stores.job_store.outputs.output(&job.key).await.unwrap();
     let sum = output.as_ref().and_then(|output| output.output().as_document()?.get("sum"));
     let sum = match sum {
         Some(Bson::Int32(sum)) => Some(i64::from(*sum)),

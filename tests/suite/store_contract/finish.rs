@@ -7,8 +7,8 @@ use jobferry::store::{Applied, Change};
 
 use super::Bench;
 use super::making::{
-    BY, Making as _, TO_DOWNLOADED, advance, at, complete, end, end_at, everything, flow, flow_state, insert,
-    job, key, read, read_at, state, step,
+    BY, Making as _, TO_DOWNLOADED, advance, at, complete, end, end_at, endings, everything, flow,
+    flow_state, insert, job, key, read, read_at, state, step,
 };
 
 pub(super) async fn twice_is_once(bench: &Bench) {
@@ -17,9 +17,9 @@ pub(super) async fn twice_is_once(bench: &Bench) {
     let ended =
         step(&bench.stores, &key("a"), Event::Complete, 20).await.with([Change::EndTime(Some(at(19)))]);
     let queue = &bench.stores.queue;
-    assert_eq!(queue.finish(std::slice::from_ref(&ended)).await.unwrap(), [Applied::Done]);
+    assert_eq!(queue.finish(&[ended.clone().into()]).await.unwrap(), [Applied::Done]);
     let once = everything(&bench.stores).await;
-    assert_eq!(queue.finish(&[ended]).await.unwrap(), [Applied::Lost]);
+    assert_eq!(queue.finish(&[ended.into()]).await.unwrap(), [Applied::Lost]);
     assert_eq!(everything(&bench.stores).await, once);
     let (jobs, flows) = once;
     assert!(jobs.iter().all(|job| !job.ferry.settling));
@@ -93,7 +93,7 @@ pub(super) async fn a_batch_ends_many(bench: &Bench) {
         advance(&bench.stores, &key(name), &TO_DOWNLOADED).await;
         moves.push(step(&bench.stores, &key(name), Event::Complete, 30).await);
     }
-    assert_eq!(bench.stores.queue.finish(&moves).await.unwrap(), vec![Applied::Done; 20]);
+    assert_eq!(bench.stores.queue.finish(&endings(&moves)).await.unwrap(), vec![Applied::Done; 20]);
     let child = read(&bench.stores, "gather").await;
     assert_eq!((child.state, child.ferry.history.len()), (State::Ready, 1), "released once");
     assert_eq!(flow_state(&bench.stores, "f").await, FlowState::Running);
@@ -110,7 +110,10 @@ pub(super) async fn lost_moves_release_nothing(bench: &Bench) {
     let mut late = step(&bench.stores, &key("a"), Event::Complete, 20).await;
     late.attempt += 1;
     let good = step(&bench.stores, &key("b"), Event::Complete, 20).await;
-    assert_eq!(bench.stores.queue.finish(&[late, good]).await.unwrap(), [Applied::Lost, Applied::Done]);
+    assert_eq!(
+        bench.stores.queue.finish(&endings(&[late, good])).await.unwrap(),
+        [Applied::Lost, Applied::Done]
+    );
     assert_eq!(state(&bench.stores, "a").await, State::Downloaded);
     assert_eq!(state(&bench.stores, "c").await, State::Waiting);
     assert_eq!(state(&bench.stores, "d").await, State::Ready);

@@ -9,7 +9,7 @@ use jobferry::model::ids::JobKey;
 use jobferry::model::job::{FlowRecord, JobRecord, NewFlow, NewJob};
 use jobferry::model::query::{Detail, FlowFilter, JobFilter, Order, Page, SortKey};
 use jobferry::model::state::{Event, State};
-use jobferry::store::{Applied, Claim, Move, Stores};
+use jobferry::store::{Applied, Claim, Ending, Move, Stores};
 
 pub(super) const BY: &str = "runner@host";
 
@@ -179,10 +179,15 @@ pub(super) async fn end(stores: &Stores, uuid: &str, event: Event) {
     end_at(stores, &key(uuid), event).await;
 }
 
+/// Returns the ends that these moves are, of jobs whose responses say nothing.
+pub(super) fn endings(moves: &[Move]) -> Vec<Ending> {
+    moves.iter().cloned().map(Ending::from).collect()
+}
+
 pub(super) async fn end_at(stores: &Stores, key: &JobKey, event: Event) {
     advance(stores, key, &TO_DOWNLOADED).await;
     let step = step(stores, key, event, 10).await;
-    assert_eq!(stores.queue.finish(&[step]).await.unwrap(), [Applied::Done], "{key}");
+    assert_eq!(stores.queue.finish(&[step.into()]).await.unwrap(), [Applied::Done], "{key}");
 }
 
 pub(super) async fn complete(stores: &Stores, uuid: &str) {

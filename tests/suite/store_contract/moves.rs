@@ -139,7 +139,7 @@ pub(super) async fn an_illegal_move_writes_nothing(bench: &Bench) {
     let error = bench.stores.queue.apply(&[bad.clone(), good]).await.unwrap_err();
     assert!(matches!(error, StoreError::Illegal(_)), "{error:?}");
     assert_eq!(everything(&bench.stores).await, before);
-    assert!(bench.stores.queue.finish(&[bad]).await.is_err());
+    assert!(bench.stores.queue.finish(&[bad.into()]).await.is_err());
     assert_eq!(everything(&bench.stores).await, before);
 }
 
@@ -184,7 +184,7 @@ pub(super) async fn a_held_job_is_left_alone(bench: &Bench) {
     assert_eq!(queue.claim(&super::making::claim_of(&[("w", 5)], at(3))).await.unwrap(), 0);
     let check_out = step(&bench.stores, &key("a"), Event::CheckOut, 3).await;
     assert_eq!(queue.apply(std::slice::from_ref(&check_out)).await.unwrap(), [Applied::Lost]);
-    assert_eq!(queue.finish(std::slice::from_ref(&check_out)).await.unwrap(), [Applied::Lost]);
+    assert_eq!(queue.finish(&[check_out.clone().into()]).await.unwrap(), [Applied::Lost]);
     assert_eq!(everything(&bench.stores).await, before);
     bench.outside().hold(&key("a"), None).await;
     assert_eq!(queue.apply(&[check_out]).await.unwrap(), [Applied::Done]);

@@ -48,7 +48,7 @@ pub(super) async fn values_survive(bench: &Bench) {
     assert_eq!(bytes(stored.stored_data.as_ref().unwrap()), bytes(&odd()));
 
     let output = OutputDocument { key: key("a"), document: doc! {"uuid": "a", "index": 1, "output": odd()} };
-    bench.stores.outputs.put_outputs(std::slice::from_ref(&output)).await.unwrap();
-    let stored = bench.stores.outputs.output(&JobKey::new("a", 1)).await.unwrap().unwrap();
+    bench.stores.job_store.outputs.put_outputs(std::slice::from_ref(&output)).await.unwrap();
+    let stored = bench.stores.job_store.outputs.output(&JobKey::new("a", 1)).await.unwrap().unwrap();
     assert_eq!(bytes(&stored.document), bytes(&output.document));
 }

@@ -12,7 +12,7 @@ fn output(uuid: &str, index: i32, value: impl Into<Bson>) -> OutputDocument {
 }
 
 pub(super) async fn newest_wins(bench: &Bench) {
-    let outputs = &bench.stores.outputs;
+    let outputs = &bench.stores.job_store.outputs;
     let all = [output("a", 2, 2), output("a", 10, 10), output("a", 9, 9), output("b", 1, "x")];
     outputs.put_outputs(&all).await.unwrap();
     let found = outputs.newest_outputs(&["a".into(), "b".into(), "c".into(), "a".into()]).await.unwrap();
@@ -24,7 +24,7 @@ pub(super) async fn newest_wins(bench: &Bench) {
 }
 
 pub(super) async fn put_twice_is_once(bench: &Bench) {
-    let outputs = &bench.stores.outputs;
+    let outputs = &bench.stores.job_store.outputs;
     for value in [1, 1, 2] {
         outputs.put_outputs(&[output("a", 1, value), output("b", 1, 0)]).await.unwrap();
     }
@@ -35,7 +35,7 @@ pub(super) async fn put_twice_is_once(bench: &Bench) {
 }
 
 pub(super) async fn missing_are_left_out(bench: &Bench) {
-    let outputs = &bench.stores.outputs;
+    let outputs = &bench.stores.job_store.outputs;
     assert_eq!(outputs.output(&JobKey::new("a", 1)).await.unwrap(), None);
     assert!(outputs.newest_outputs(&["a".into()]).await.unwrap().is_empty());
     assert!(outputs.newest_outputs(&[]).await.unwrap().is_empty());

@@ -9,7 +9,7 @@ use jobferry::store::{Applied, Move, Stores};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
-use super::making::{BY, Making as _, at, claim_of, everything, flow, job, read};
+use super::making::{BY, Making as _, at, claim_of, endings, everything, flow, job, read};
 
 /// Uuid, parents, rule, worker, priority: a diamond, a chain and a lone job, in two flows.
 const JOBS: [(&str, &[&str], &str, &str, i32); 8] = [
@@ -207,13 +207,13 @@ async fn step(stores: &Stores, model: &mut Model, command: &Command) {
             assert_eq!(answer, model.apply(job, event, behind).map(|done| vec![name(done)]));
         }
         Command::Finish { job, event, behind } => {
-            let answer = queue.finish(&of(job, event, behind).await).await.ok();
+            let answer = queue.finish(&endings(&of(job, event, behind).await)).await.ok();
             assert_eq!(answer, model.finish(job, event, behind).map(|done| vec![name(done)]));
         }
         Command::Live { job, end } => {
             for event in [Event::CheckOut, Event::Stage, Event::Submit, Event::EndHere, end] {
                 let legal = model.finish(job, event, 0).is_some();
-                assert_eq!(queue.finish(&of(job, event, 0).await).await.is_ok(), legal);
+                assert_eq!(queue.finish(&endings(&of(job, event, 0).await)).await.is_ok(), legal);
             }
         }
         Command::Repair => {

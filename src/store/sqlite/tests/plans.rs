@@ -110,7 +110,7 @@ async fn use_queue(store: &SqliteStore) {
     let page = Page { sort: SortKey::DbId, order: Order::Ascending, ..Page::default() };
     for event in events {
         let jobs = store.jobs(&JobFilter::default(), &page, Detail::Full).await.unwrap();
-        store.finish(&[Move::of(&jobs[0], Some(event), at(3), "me")]).await.unwrap();
+        store.finish(&[Move::of(&jobs[0], Some(event), at(3), "me").into()]).await.unwrap();
     }
     store.repair(at(4)).await.unwrap();
     store.load().await.unwrap();

@@ -53,8 +53,12 @@ async fn lives(store: &super::SqliteStore) {
             };
             let jobs = store.work(&work).await.unwrap();
             let moves: Vec<_> = jobs.iter().map(|job| Move::step(job, event, at(3), "me")).collect();
-            if event == Event::Complete { store.finish(&moves).await } else { store.apply(&moves).await }
-                .unwrap();
+            if event == Event::Complete {
+                store.finish(&moves.into_iter().map(Into::into).collect::<Vec<_>>()).await
+            } else {
+                store.apply(&moves).await
+            }
+            .unwrap();
             state = crate::model::state::next(state, event).unwrap();
         }
         ended += BATCH;

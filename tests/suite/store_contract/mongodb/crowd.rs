@@ -91,7 +91,7 @@ async fn two_ends_meet(variable: &str) {
             super::super::making::advance(&stores, &key(parent), &super::super::making::TO_DOWNLOADED).await;
             let ended = step(&stores, &key(parent), Event::Complete, 20).await;
             let store = scratch.open().await;
-            programs.push(tokio::spawn(async move { store.finish(&[ended]).await.unwrap() }));
+            programs.push(tokio::spawn(async move { store.finish(&[ended.into()]).await.unwrap() }));
         }
         for program in programs {
             assert_eq!(program.await.unwrap(), [Applied::Done]);

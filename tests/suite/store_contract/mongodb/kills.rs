@@ -14,7 +14,7 @@ use jobferry::model::state::{Event, State};
 use jobferry::store::{Applied, Change, Move, Stores};
 use mongodb::Database;
 
-use super::super::making::{ALL, BY, at, flow, insert, job, key, state};
+use super::super::making::{ALL, BY, at, endings, flow, insert, job, key, state};
 use super::{Dropped, Scratch};
 
 const STANDALONE: &str = "JF_TEST_MONGODB_URI";
@@ -169,11 +169,11 @@ async fn finish_killed_at(variable: &str, moment: impl AsyncFn(&Database) -> boo
     raw.collection::<Document>("jobs").update_many(doc! { "state": "READY" }, downloaded).await.unwrap();
     let moves: Vec<Move> = (0..600).map(|n| ended(key(&format!("p{n}")))).collect();
     let theirs = moves.clone();
-    let finishing = async move |stores: Stores| drop(stores.queue.finish(&theirs).await);
+    let finishing = async move |stores: Stores| drop(stores.queue.finish(&endings(&theirs)).await);
     killed_at(&scratch, finishing, moment).await;
     stores.queue.repair(at(50)).await.unwrap();
     all_follows(&stores).await;
-    let applied = stores.queue.finish(&moves).await.unwrap();
+    let applied = stores.queue.finish(&endings(&moves)).await.unwrap();
     assert_eq!(applied.len(), 600);
     assert!(applied.contains(&Applied::Lost), "some were stored before the kill");
     all_follows(&stores).await;

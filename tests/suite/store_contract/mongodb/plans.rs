@@ -10,7 +10,7 @@ use jobferry::model::state::{Event, State};
 use jobferry::store::{FileSource, NewFile, OutputDocument, Stores, Work};
 
 use super::super::making::{
-    Making as _, TO_DOWNLOADED, advance, at, claim_of, end, flow, insert, job, key, step,
+    Making as _, TO_DOWNLOADED, advance, at, claim_of, end, endings, flow, insert, job, key, step,
 };
 use super::{Dropped, Scratch};
 
@@ -93,7 +93,7 @@ async fn use_everything(stores: &Stores) {
     for uuid in ["m0", "a4"] {
         moves.push(step(stores, &key(uuid), Event::Complete, 50).await);
     }
-    queue.finish(&moves).await.unwrap();
+    queue.finish(&endings(&moves)).await.unwrap();
     queue.apply(&moves).await.unwrap();
     queue.repair(at(60)).await.unwrap();
     queue.load().await.unwrap();
@@ -175,9 +175,9 @@ async fn keep_contents(stores: &Stores) {
         let document = doc! { "uuid": format!("a{n}"), "index": 1, "output": n };
         OutputDocument { key: key(&format!("a{n}")), document }
     });
-    stores.outputs.put_outputs(&outputs.collect::<Vec<_>>()).await.unwrap();
-    stores.outputs.newest_outputs(&["a1".into(), "a2".into()]).await.unwrap();
-    stores.outputs.output(&key("a1")).await.unwrap();
+    stores.job_store.outputs.put_outputs(&outputs.collect::<Vec<_>>()).await.unwrap();
+    stores.job_store.outputs.newest_outputs(&["a1".into(), "a2".into()]).await.unwrap();
+    stores.job_store.outputs.output(&key("a1")).await.unwrap();
     let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824".to_owned();
     let file = NewFile { sha256: sha256.clone(), source: FileSource::Bytes(b"hello".to_vec()) };
     stores.files.put_files(&[file]).await.unwrap();
