@@ -9,6 +9,7 @@ mod claim;
 mod files;
 mod finish;
 mod flows;
+mod growth;
 mod insert;
 mod lease;
 mod making;
@@ -65,6 +66,7 @@ macro_rules! contract_inside {
                 an_illegal_move_writes_nothing, history_has_a_limit, batches_answer_in_order;
             finish: twice_is_once, children_wait_for_all_parents, failed_parents_by_rule, the_largest_index_decides,
                 a_batch_ends_many, lost_moves_release_nothing, a_gathering_child, other_flows_children_start;
+            growth: a_replacement, a_detour, stops, growing_twice_is_once, a_known_job_is_refused, a_thousand_new_jobs;
             flows: states_are_derived, lists_members_and_parents, filters, sorting;
             repair: half_done_is_finished, nothing_to_do_is_nothing;
             lease: one_owner_at_a_time, runs_out, renews_and_releases;

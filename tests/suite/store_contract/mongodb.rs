@@ -1,6 +1,7 @@
 //! MongoDB, standalone and as a replica set, each case in a database of its own.
 
 mod crowd;
+mod cuts;
 mod kills;
 mod locks;
 mod plans;

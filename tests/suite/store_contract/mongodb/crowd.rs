@@ -218,7 +218,7 @@ async fn migrating_takes_a_database_of_the_python_side() {
     ] };
     raw.run_command(unique).await.unwrap();
     let stores = scratch.open().await.into_stores();
-    assert_eq!(stores.queue.migrate().await.unwrap(), [1]);
+    assert_eq!(stores.queue.migrate().await.unwrap(), [1, 2]);
     let ids = stores.queue.insert_flow(&flow("f", [job("a", &[])])).await.unwrap();
     assert_eq!(ids[0].db_id, "pp-87", "goes on where the Python side was");
     let auxiliary = raw.collection::<Document>("jf_auxiliary");

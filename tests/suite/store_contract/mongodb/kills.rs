@@ -56,7 +56,7 @@ where
 
 /// Returns when the server has done what it received from the killed process and has closed its connections, and ends
 /// the transaction that was left open: by itself the server does so after `transactionLifetimeLimitSeconds`, a minute.
-async fn quiet(raw: &Database) {
+pub(super) async fn quiet(raw: &Database) {
     let admin = raw.client().database("admin");
     loop {
         let all = doc! { "$currentOp": { "idleSessions": true, "idleConnections": true } };
@@ -229,5 +229,5 @@ async fn the_lock_of_a_dead_migration_ends_by_itself() {
     let stores = scratch.open().await.into_stores();
     let migrated =
         tokio::time::timeout(LIMIT, stores.queue.migrate()).await.expect("within the limit").unwrap();
-    assert!(migrated == [1] || migrated.is_empty(), "{migrated:?}");
+    assert!(migrated == [1, 2] || migrated.is_empty(), "{migrated:?}");
 }
