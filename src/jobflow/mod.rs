@@ -10,7 +10,9 @@
 //! - [`response`] is what a Python job reports, [`stored_output`] what it leaves for the stores of outputs;
 //! - [`json`] reads JSON as Python writes it (`NaN`, `Infinity`), [`monty`] reads its dates, and
 //!   [`text`] writes values for programs to read.
+//! - [`blobs`] finds the large parts of outputs that are kept apart from them, and puts them back;
 
+pub mod blobs;
 pub mod command;
 pub mod document;
 pub mod flow;

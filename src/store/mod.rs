@@ -17,6 +17,7 @@
 //! error. After an `Err` nothing is known about the write: every caller must be able to repeat it.
 
 pub mod actions;
+pub mod blobs;
 pub mod codec;
 pub mod mongodb;
 pub mod sqlite;

@@ -9,6 +9,7 @@
 )]
 
 mod bad_days;
+mod blobs_contract;
 mod cli_environment;
 mod cli_flow;
 mod cli_init;

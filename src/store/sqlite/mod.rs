@@ -10,9 +10,10 @@
 //! | `insert`, `moves`, `settle` | write jobs and flows |
 //! | `actions`, `scene`, `cancellations` | what users do |
 //! | `select`, `rows` | find and read them |
-//! | `lease`, `outputs`, `files` | the rest of the traits |
+//! | `lease`, `outputs`, `blobs`, `files` | the rest of the traits |
 
 mod actions;
+mod blobs;
 mod cancellations;
 mod connection;
 mod failure;
@@ -41,6 +42,7 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::model::clock::Clock;
 
+pub use blobs::SqliteBlobs;
 use failure::Failure;
 
 use super::{StoreError, Stores};

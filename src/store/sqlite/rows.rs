@@ -84,7 +84,7 @@ pub(super) fn encode(document: &Document) -> Result<Vec<u8>, Failure> {
     document.to_vec().map_err(|error| Failure::unreadable("a document to be stored", &error))
 }
 
-fn decode(bytes: &[u8]) -> Result<Document, Failure> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Document, Failure> {
     Document::from_reader(bytes).map_err(|error| Failure::unreadable("a stored document", &error))
 }
 

@@ -11,10 +11,11 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { version: 1, sql: include_str!("../../../migrations/sqlite/0001_queue.sql") },
     Migration { version: 2, sql: include_str!("../../../migrations/sqlite/0002_outputs_and_files.sql") },
     Migration { version: 3, sql: include_str!("../../../migrations/sqlite/0003_deletion.sql") },
+    Migration { version: 4, sql: include_str!("../../../migrations/sqlite/0004_blobs.sql") },
 ];
 
 /// The version this program writes: that of the last migration.

@@ -17,11 +17,11 @@ use crate::store::actions::{
     UserActions as _,
 };
 use crate::store::{
-    Change, Claim, FileSource, Files as _, Holder, LeaseClaim, Move, NewFile, OutputDocument, Outputs as _,
-    Queue as _, Work,
+    BlobDocument, Blobs as _, Change, Claim, FileSource, Files as _, Holder, LeaseClaim, Move, NewFile,
+    OutputDocument, Outputs as _, Queue as _, Work,
 };
 
-use super::super::SqliteStore;
+use super::super::{SqliteBlobs, SqliteStore};
 use super::{at, flow, in_memory, job};
 
 thread_local! {
@@ -191,6 +191,11 @@ async fn use_outputs_and_files(store: &SqliteStore) {
     store.put_outputs(&[output]).await.unwrap();
     store.newest_outputs(&["x".into()]).await.unwrap();
     store.output(&key).await.unwrap();
+    let blobs = SqliteBlobs::new(store.clone(), "data");
+    let blob = BlobDocument { blob_uuid: "b".into(), job: key.clone(), document: doc! {"data": 1} };
+    blobs.put_blobs(&[blob]).await.unwrap();
+    blobs.get_blobs(&["b".into()]).await.unwrap();
+    blobs.remove_blobs(&[key]).await.unwrap();
     let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let file = |sha256: &str, bytes: &[u8]| NewFile {
         sha256: sha256.into(),
