@@ -207,6 +207,11 @@ pub fn path_fault(path: &str) -> Option<&'static str> {
     None
 }
 
+/// Returns whether the job is a command; every other job is a Python function.
+pub fn is_command(job: &Document) -> bool {
+    stored_command(job).is_some()
+}
+
 /// Returns the command as it is stored, or nothing when the job is none of ours.
 fn stored_command(job: &Document) -> Option<&Document> {
     job.get_document("function_kwargs").ok()?.get_document(KEYWORD).ok()

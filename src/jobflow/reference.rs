@@ -189,7 +189,18 @@ fn is_reference(document: &Document) -> bool {
     document.get("@class").and_then(Bson::as_str) == Some("OutputReference")
 }
 
-/// Replaces each reference in the job's arguments by the output it refers to.
+/// What becomes of a reference to something that is not in the JSON of an output: a property of the Python object that
+/// the JSON stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Properties {
+    /// It is an error: nobody but Python can compute it.
+    Refused,
+    /// It stays in place, to be resolved by jobflow where the job runs.
+    LeftInPlace,
+}
+
+/// Replaces each reference in the job's arguments by the output it refers to, and returns the uuids of the jobs whose
+/// outputs are needed where the job runs, because references to properties of them stay in place.
 ///
 /// `lookup` returns the output of the newest document of a job (the largest index), or nothing when there is none.
 /// References inside outputs are replaced too. A job with `resolve_references: false` is left as it is. On failure
@@ -198,11 +209,20 @@ pub fn resolve<'outputs>(
     job: &mut Document,
     lookup: &dyn Fn(&str) -> Option<&'outputs Bson>,
     on_missing: OnMissing,
-) -> Result<(), ResolveError> {
+    properties: Properties,
+) -> Result<BTreeSet<String>, ResolveError> {
     if !wants_references_resolved(job) {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
-    let mut resolver = Resolver { lookup, on_missing, chain: Vec::new(), count: 0, outermost: String::new() };
+    let mut resolver = Resolver {
+        lookup,
+        on_missing,
+        properties,
+        left: BTreeSet::new(),
+        chain: Vec::new(),
+        count: 0,
+        outermost: String::new(),
+    };
     for key in ARGUMENTS {
         let Some(value) = job.get_mut(key) else { continue };
         if let Err(why) = resolver.replace(value, 0) {
@@ -211,12 +231,15 @@ pub fn resolve<'outputs>(
             return Err(ResolveError { job, reference: resolver.outermost, why });
         }
     }
-    Ok(())
+    Ok(resolver.left)
 }
 
 struct Resolver<'lookup, 'outputs> {
     lookup: &'lookup dyn Fn(&str) -> Option<&'outputs Bson>,
     on_missing: OnMissing,
+    properties: Properties,
+    /// The jobs whose outputs are needed where the job runs.
+    left: BTreeSet<String>,
     /// The jobs whose outputs are being walked, outermost first.
     chain: Vec<String>,
     count: usize,
@@ -275,10 +298,21 @@ impl<'outputs> Resolver<'_, 'outputs> {
                 OnMissing::Pass => Ok(None),
             };
         };
-        self.chain.push(reference.uuid);
+        let left_before = self.left.len();
+        self.chain.push(reference.uuid.clone());
         let target = self.walk(output, &reference.steps, depth + 1);
         self.chain.pop();
+        // One that goes through a reference that is left is left as well.
+        if matches!(target, Ok(None)) && self.left.len() > left_before {
+            self.left.insert(reference.uuid);
+        }
         target
+    }
+
+    /// Returns whether the failed step is one that the Python object behind the value may be able to make.
+    fn may_be_property(&self, value: &Bson, step: &Step) -> bool {
+        let is_object = value.as_document().is_some_and(|document| document.contains_key("@class"));
+        self.properties == Properties::LeftInPlace && is_object && matches!(step, Step::Key(_))
     }
 
     fn walk(
@@ -298,9 +332,17 @@ impl<'outputs> Resolver<'_, 'outputs> {
                     Some(inner) => current = inner,
                 }
             }
-            current = match current {
-                Cow::Borrowed(value) => descend(value, step)?,
-                Cow::Owned(value) => Cow::Owned(descend(&value, step)?.into_owned()),
+            let next = match &current {
+                Cow::Borrowed(value) => descend(*value, step),
+                Cow::Owned(value) => descend(value, step).map(|value| Cow::Owned(value.into_owned())),
+            };
+            current = match next {
+                Ok(next) => next,
+                Err(_) if self.may_be_property(&current, step) => {
+                    self.left.extend(self.chain.last().cloned());
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
             };
         }
         if !has_reference(&current) {

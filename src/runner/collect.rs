@@ -5,9 +5,10 @@
 
 use super::act::{Act, Hindrance};
 use super::failure::{Fault, step_failed};
+use super::job_stores::JobStores;
 use super::plan::HostPlan;
 use super::reconcile::Found;
-use super::results;
+use super::results::{self, PythonFiles};
 use crate::model::job::JobRecord;
 use crate::model::query::Detail;
 use crate::model::state::{Event, State};
@@ -48,10 +49,15 @@ pub async fn activate(act: &Act, host: &HostPlan) -> Result<Found, Hindrance> {
 
 /// Brings the results of the jobs to this machine, in one round trip.
 pub async fn fetch(act: &Act, host: &HostPlan, jobs: &[JobRecord]) -> Result<Vec<Answer>, Hindrance> {
+    let job_stores = JobStores::of(act, jobs).await?;
     let operation = |job: &JobRecord| {
         let directory = job.run_dir.clone().unwrap_or_default();
         let into = Destination::Folder(results::folder(act, host, job));
-        Operation::Fetch(Fetch { directory, files: results::wanted(job), into })
+        Operation::Fetch(Fetch {
+            directory,
+            files: results::wanted(job, PythonFiles::of(act, job, &job_stores).as_ref()),
+            into,
+        })
     };
     act.perform(host, jobs.iter().map(operation).collect(), LIMIT).await
 }

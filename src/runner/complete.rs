@@ -8,15 +8,19 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::act::{Act, Hindrance};
 use super::collect;
+use super::job_stores::JobStores;
 use super::plan::{Downloads, HostPlan, Place};
-use super::reconcile::Found;
-use super::results;
+use super::reconcile::{self, Found};
+use super::results::{self, PythonFiles};
 use super::verdict::{self, Reading, Verdict};
 use crate::model::ids::Token;
-use crate::model::job::JobRecord;
+use crate::model::job::{Growth, JobRecord};
 use crate::model::query::Detail;
 use crate::model::state::{Event, State};
-use crate::store::{Applied, Change, Ending, FileSource, Move, NewFile, OutputDocument, Work};
+use crate::store::{
+    Applied, BlobDocument, Change, Ending, FileSource, JobStore, Move, NewFile, OutputDocument, StoreError,
+    Work,
+};
 use crate::transport::{Answer, Destination, Fetch, Operation};
 use crate::worker::layout;
 
@@ -37,6 +41,8 @@ pub struct Memory {
 struct Case<'a> {
     job: &'a JobRecord,
     host: &'a HostPlan,
+    /// Of a job that is a Python function.
+    python: Option<PythonFiles>,
 }
 
 /// Completes downloaded jobs.
@@ -54,23 +60,28 @@ pub async fn activate(act: &Act, memory: &mut Memory) -> Result<Found, Hindrance
         memory.fetched_again.clear();
         return Ok(Found::Nothing { again_in: act.plan.options.advance_every });
     }
-    let cases: Vec<Case<'_>> = jobs
-        .iter()
-        .filter_map(|job| act.plan.worker(&job.worker).map(|(host, _)| Case { job, host }))
-        .collect();
+    let job_stores = JobStores::of(act, &jobs).await?;
+    let cases: Vec<Case<'_>> = jobs.iter().filter_map(|job| case(act, &job_stores, job)).collect();
     let answers = read(act, &cases).await?;
     let cases: Vec<(Case<'_>, Reading)> = cases.into_iter().zip(answers).collect();
     let (gone, there): (Vec<_>, Vec<_>) =
         cases.into_iter().partition(|(case, reading)| is_gone(memory, case, &reading.read));
     fetch_again(act, memory, gone.into_iter().map(|(case, _)| case).collect()).await?;
-    let verdicts: Vec<(&JobRecord, Verdict)> = there
-        .iter()
-        .map(|(case, reading)| (case.job, verdict::judge(&results::copies(act, case.job), case.job, reading)))
-        .collect();
-    store(act, &verdicts).await?;
-    finish(act, &verdicts).await?;
+    let mut verdicts: Vec<(&JobRecord, Verdict)> =
+        there.iter().map(|(case, reading)| (case.job, judge(act, case, reading))).collect();
+    store(act, &job_stores, &mut verdicts).await?;
+    finish(act, &mut verdicts).await?;
     clean(act, &there).await;
     Ok(Found::More)
+}
+
+fn case<'a>(act: &'a Act, job_stores: &JobStores<'_>, job: &'a JobRecord) -> Option<Case<'a>> {
+    let (host, _) = act.plan.worker(&job.worker)?;
+    Some(Case { job, host, python: PythonFiles::of(act, job, job_stores) })
+}
+
+fn judge(act: &Act, case: &Case<'_>, reading: &Reading) -> Verdict {
+    verdict::judge(&results::copies(act, case.job), case.job, case.python.as_ref(), reading)
 }
 
 /// Reads markers, logs and results of all cases from this machine's disk, in one round trip.
@@ -81,7 +92,8 @@ async fn read(act: &Act, cases: &[Case<'_>]) -> Result<Vec<Reading>, Hindrance> 
         let directory = results::folder(act, case.host, case.job).display().to_string();
         let fetch = |files, into| Operation::Fetch(Fetch { directory: directory.clone(), files, into });
         let copies = Destination::Folder(results::copies(act, case.job));
-        [fetch(results::to_read(case.job), Destination::Memory), fetch(results::to_keep(case.job), copies)]
+        let to_read = results::to_read(case.job, case.python.as_ref());
+        [fetch(to_read, Destination::Memory), fetch(results::to_keep(case.job), copies)]
     });
     let answers = act.plan.here.perform(operations.collect(), READ_LIMIT).await?;
     let mut answers = answers.into_iter();
@@ -108,57 +120,139 @@ async fn fetch_again(act: &Act, memory: &mut Memory, gone: Vec<Case<'_>>) -> Res
     Ok(())
 }
 
-/// Stores the outputs and the kept files of all jobs that ended well.
-async fn store(act: &Act, verdicts: &[(&JobRecord, Verdict)]) -> Result<(), Hindrance> {
+/// Stores the outputs, their parts and the kept files of all jobs that ended well, the documents of the outputs last.
+///
+/// A job whose results no store will ever take fails; a store that does not answer hinders all.
+async fn store(
+    act: &Act,
+    job_stores: &JobStores<'_>,
+    verdicts: &mut [(&JobRecord, Verdict)],
+) -> Result<(), Hindrance> {
+    match store_all(act, job_stores, verdicts).await {
+        Err(error) if !error.is_passing() => {}
+        stored => return Ok(stored?),
+    }
+    for one in verdicts {
+        match store_all(act, job_stores, std::slice::from_ref(one)).await {
+            Err(error) if !error.is_passing() => one.1.fail(&reconcile::chain(&error)),
+            stored => stored?,
+        }
+    }
+    Ok(())
+}
+
+async fn store_all(
+    act: &Act,
+    job_stores: &JobStores<'_>,
+    verdicts: &[(&JobRecord, Verdict)],
+) -> Result<(), StoreError> {
     let mut files: Vec<NewFile> = Vec::new();
-    let mut outputs: Vec<OutputDocument> = Vec::new();
-    for (_, verdict) in verdicts {
-        if let Verdict::Completed { output, kept, .. } = verdict {
-            outputs.push(output.clone());
-            let source = |path: &std::path::PathBuf| FileSource::Path(path.clone());
-            files.extend(
-                kept.iter().map(|(sha256, path)| NewFile { sha256: sha256.clone(), source: source(path) }),
-            );
+    let mut parcels: BTreeMap<Option<&str>, Parcel<'_>> = BTreeMap::new();
+    for (job, verdict) in verdicts {
+        let Verdict::Completed { output, kept, response, .. } = verdict else { continue };
+        let source = |path: &std::path::PathBuf| FileSource::Path(path.clone());
+        files.extend(
+            kept.iter().map(|(sha256, path)| NewFile { sha256: sha256.clone(), source: source(path) }),
+        );
+        let Ok(store) = job_stores.store(job) else { continue };
+        let parcel = parcels.entry(job_stores.name(job));
+        let parcel = parcel.or_insert_with(|| Parcel { store, blobs: BTreeMap::new(), outputs: Vec::new() });
+        parcel.outputs.push(output.clone());
+        for (name, blob) in &response.blobs {
+            parcel.blobs.entry(name).or_default().push(blob.clone());
         }
     }
     if !files.is_empty() {
         act.stores.files.put_files(&files).await?;
     }
-    if !outputs.is_empty() {
-        act.stores.job_store.outputs.put_outputs(&outputs).await?;
+    for parcel in parcels.into_values() {
+        parcel.put().await?;
     }
     Ok(())
 }
 
-/// Moves the jobs on and wakes whoever can go on with it.
-async fn finish(act: &Act, verdicts: &[(&JobRecord, Verdict)]) -> Result<(), Hindrance> {
-    let moves: Vec<Move> = verdicts.iter().map(|(job, verdict)| the_move(act, job, verdict)).collect();
-    let (again, ends): (Vec<Move>, Vec<Move>) =
-        moves.into_iter().partition(|one| one.event == Some(Event::TryAgain));
-    let ends: Vec<Ending> = ends.into_iter().map(Ending::from).collect();
-    let finished: Vec<Applied> = if ends.is_empty() { Vec::new() } else { act.finish(&ends).await? };
-    if !again.is_empty() {
-        act.stores.queue.apply(&again).await?;
+/// What goes into one job store.
+struct Parcel<'a> {
+    store: &'a JobStore,
+    /// By the names of additional stores.
+    blobs: BTreeMap<&'a str, Vec<BlobDocument>>,
+    outputs: Vec<OutputDocument>,
+}
+
+impl Parcel<'_> {
+    async fn put(self) -> Result<(), StoreError> {
+        for (name, blobs) in self.blobs {
+            if let Some(store) = self.store.additional.get(name) {
+                store.put_blobs(&blobs).await?;
+            }
+        }
+        self.store.outputs.put_outputs(&self.outputs).await
     }
-    let lost = finished.iter().filter(|applied| **applied == Applied::Lost).count();
-    tracing::debug!(jobs = ends.len(), lost, "completed or failed {} jobs", ends.len() - lost);
+}
+
+/// Moves the jobs on and wakes whoever can go on with it.
+///
+/// A job whose response can never be followed (it brings a job that is there already) fails.
+async fn finish(act: &Act, verdicts: &mut [(&JobRecord, Verdict)]) -> Result<(), Hindrance> {
+    let mut lost = match finish_all(act, verdicts).await {
+        Err(error) if !error.is_passing() => None,
+        finished => Some(finished?),
+    };
+    if lost.is_none() {
+        let mut count = 0;
+        for one in verdicts.iter_mut() {
+            count += match finish_all(act, std::slice::from_ref(one)).await {
+                Err(error) if !error.is_passing() => {
+                    one.1.fail(&reconcile::chain(&error));
+                    finish_all(act, std::slice::from_ref(one)).await?
+                }
+                finished => finished?,
+            };
+        }
+        lost = Some(count);
+    }
+    let lost = lost.unwrap_or_default();
+    tracing::debug!(jobs = verdicts.len(), lost, "completed or failed {} jobs", verdicts.len() - lost);
     act.wake.checkout.notify_one();
     Ok(())
 }
 
+/// Stores the moves and returns how many were lost.
+async fn finish_all(act: &Act, verdicts: &[(&JobRecord, Verdict)]) -> Result<usize, StoreError> {
+    let (mut ends, mut again) = (Vec::new(), Vec::new());
+    for (job, verdict) in verdicts {
+        let step = the_move(act, job, verdict);
+        let growth = match verdict {
+            Verdict::Completed { response, .. } => response.growth.clone(),
+            Verdict::Failed { .. } => Growth::default(),
+        };
+        if step.event == Some(Event::TryAgain) {
+            again.push(step)
+        } else {
+            ends.push(Ending { step, growth })
+        }
+    }
+    let finished: Vec<Applied> = if ends.is_empty() { Vec::new() } else { act.finish(&ends).await? };
+    if !again.is_empty() {
+        act.stores.queue.apply(&again).await?;
+    }
+    Ok(finished.iter().filter(|applied| **applied == Applied::Lost).count())
+}
+
 fn the_move(act: &Act, job: &JobRecord, verdict: &Verdict) -> Move {
     match verdict {
-        Verdict::Completed { times, outcome, .. } => {
+        Verdict::Completed { times, outcome, response, .. } => {
             Move::step(job, Event::Complete, act.now(), &act.by).with(times.changes()).with([
+                Change::StoredData(response.stored_data.clone()),
                 Change::Error(None),
                 Change::QueueOut(None),
                 Change::QueueErr(None),
                 Change::Outcome(Some(outcome.clone())),
             ])
         }
-        Verdict::Failed { why, times, outcome, retries, logs } => {
+        Verdict::Failed { why, error, times, outcome, retries, logs } => {
             let changes = times.changes().into_iter().chain([
-                Change::Error(Some(why.clone())),
+                Change::Error(Some(error.clone())),
                 Change::QueueOut(logs.out.clone()),
                 Change::QueueErr(logs.err.clone()),
                 Change::Outcome(Some(outcome.clone())),

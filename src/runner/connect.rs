@@ -18,6 +18,7 @@ use crate::store::{StoreError, Stores};
 use crate::transport::Transport;
 use crate::transport::local::LocalTransport;
 use crate::transport::ssh::{Shell, SshSettings, SshTransport};
+use crate::worker::remote_store::RemoteStore;
 use crate::worker::script::Setup;
 
 /// Why a project cannot be used, although its file is well formed.
@@ -134,7 +135,8 @@ pub fn plan(project: &Project) -> Plan {
     let exec_configs: BTreeMap<String, Setup> =
         project.exec_config.iter().map(|(name, config)| (name.clone(), exec_config(config))).collect();
     let hosts = hosts.into_iter().map(|(_, host)| host).collect();
-    Plan { project: project.name.clone(), hosts, exec_configs, here, options: options(project) }
+    let remote_store = RemoteStore::default();
+    Plan { project: project.name.clone(), hosts, exec_configs, remote_store, here, options: options(project) }
 }
 
 /// Makes the directories for files under way (0700).

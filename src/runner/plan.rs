@@ -9,6 +9,7 @@ use bson::Document;
 
 use crate::scheduler::Scheduler;
 use crate::transport::Transport;
+use crate::worker::remote_store::RemoteStore;
 use crate::worker::script::Setup;
 
 /// Everything a runner needs to know from outside, besides its stores.
@@ -18,6 +19,8 @@ pub struct Plan {
     pub hosts: Vec<HostPlan>,
     /// Set-ups by name that a job may ask for, on top of its worker's.
     pub exec_configs: BTreeMap<String, Setup>,
+    /// What Python jobs write their outputs into, on their workers.
+    pub remote_store: RemoteStore,
     /// The way to this machine's own files, where fetched results lie.
     pub here: Arc<dyn Transport>,
     pub options: Options,

@@ -4,13 +4,10 @@ use super::plan::{Plan, Worker};
 use crate::jobflow::command::{CommandSpec, FileContent, Program as SpecProgram};
 use crate::model::job::JobRecord;
 use crate::model::resources::Resources;
-use crate::worker::remote_store::RemoteStore;
+use crate::store::OutputDocument;
+use crate::worker::remote_store::{Encoding, RemoteStore};
 use crate::worker::script::{self, Attempt, CommandPayload, Payload, Program, Setup};
 use crate::worker::{input, layout};
-
-/// Said of a job that is a Python function. Its documents are kept as they are: another runner can take it up.
-const PYTHON_JOB: &str = "it is a Python function, which this version of JobFerry does not run: `jf job retry` of \
-                          jobflow-remote and its own runner take it up from here";
 
 /// A file for the run directory.
 pub struct RunFile {
@@ -25,15 +22,20 @@ pub enum RunContent {
     Stored { sha256: String },
 }
 
+/// A job ready for its worker.
+pub struct Prepared<'a> {
+    pub record: &'a JobRecord,
+    /// The serialized job, its references replaced.
+    pub resolved: &'a bson::Document,
+    /// Outputs to which references were left in place, with all they refer to themselves.
+    pub needed: &'a [&'a OutputDocument],
+    /// Names of the additional stores of its job store.
+    pub additional_stores: &'a [String],
+}
+
 /// Returns the files of the run directory of the attempt in hand, or why they can never be made.
-///
-/// `resolved` is the serialized job without references.
-pub fn files(
-    plan: &Plan,
-    worker: &Worker,
-    job: &JobRecord,
-    resolved: &bson::Document,
-) -> Result<Vec<RunFile>, String> {
+pub fn files(plan: &Plan, worker: &Worker, prepared: &Prepared<'_>) -> Result<Vec<RunFile>, String> {
+    let (job, resolved) = (prepared.record, prepared.resolved);
     let run_dir = layout::run_directory(&worker.work_dir, &job.key).map_err(|error| error.to_string())?;
     let spec = CommandSpec::from_job(resolved).map_err(|error| error.to_string())?;
     let asked = job.resources.as_ref().filter(|resources| !resources.is_empty()).unwrap_or(&worker.resources);
@@ -41,7 +43,10 @@ pub fn files(
     let setup = setup(plan, worker, job)?;
     let mut files = Vec::new();
     let payload = match spec {
-        None => return Err(PYTHON_JOB.to_owned()),
+        None => {
+            files.extend(needed_outputs(&plan.remote_store, prepared.needed)?);
+            Payload::Python
+        }
         Some(spec) => {
             files.extend(spec.files.iter().map(staged_file));
             Payload::Command(payload(spec))
@@ -67,11 +72,28 @@ pub fn files(
         record: job,
         job: resolved,
         run_dir: &run_dir,
-        additional_stores: &[],
-        remote_store: &RemoteStore::default(),
+        additional_stores: prepared.additional_stores,
+        remote_store: &plan.remote_store,
     });
     files.push(RunFile { path: layout::INPUT.to_owned(), content: RunContent::Bytes(document), mode: 0o600 });
     Ok(files)
+}
+
+/// Returns the file in which the job finds the outputs it still refers to: the one that it writes its own into.
+fn needed_outputs(store: &RemoteStore, needed: &[&OutputDocument]) -> Result<Option<RunFile>, String> {
+    if needed.is_empty() {
+        return Ok(None);
+    }
+    if store.encoding() != Encoding::Json || store.is_packed() {
+        return Err(
+            "it refers to a property of a Python object, which can be resolved on the worker only with a \
+                    remote_jobstore of unpacked JSON"
+                .to_owned(),
+        );
+    }
+    let documents: Vec<&bson::Document> = needed.iter().map(|output| &output.document).collect();
+    let content = RunContent::Bytes(input::encode_array(&documents));
+    Ok(Some(RunFile { path: store.output_file(), content, mode: 0o600 }))
 }
 
 fn staged_file(file: &crate::jobflow::command::StagedFile) -> RunFile {

@@ -4,19 +4,21 @@
 //! nothing of it is read for the new one and no process of it can write into the new one; one that an interrupted
 //! upload of the same attempt left is replaced.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::act::{Act, Hindrance};
 use super::failure::{Fault, step_failed};
+use super::job_stores::JobStores;
+use super::parents::Parents;
 use super::plan::{HostPlan, Worker};
 use super::reconcile::Found;
 use super::remote::{limit_of, make_directories, question};
-use crate::jobflow::reference::{self, ResolveError};
+use super::run_directory::{Prepared, RunContent, RunFile};
 use crate::model::job::JobRecord;
 use crate::model::query::Detail;
 use crate::model::state::{Event, State};
-use crate::store::{Change, Move, OutputDocument, StoreError, Work};
+use crate::store::{Change, Move, StoreError, Work};
 use crate::transport::{
     Answer, Content, Occupied, Operation, OperationError, OperationErrorKind, Put, PutFile,
 };
@@ -56,8 +58,7 @@ pub async fn activate(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result
         act.host_has_room(host);
         return Ok(Found::Nothing { again_in: act.plan.options.advance_every });
     }
-    let outputs = parents_outputs(act, &jobs).await?;
-    let (staged, puts, mut moves) = build(act, host, &jobs, &outputs).await?;
+    let (staged, puts, mut moves) = build(act, host, &jobs).await?;
     moves.extend(upload(act, host, memory, &staged, puts).await?);
     let uploaded = moves.iter().any(|one| one.event == Some(Event::Stage));
     act.stores.queue.apply(&moves).await?;
@@ -68,47 +69,17 @@ pub async fn activate(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result
     if moves.is_empty() { Ok(Found::Nothing { again_in: act.pause_left(host) }) } else { Ok(Found::More) }
 }
 
-/// Returns the outputs that the jobs refer to, in one query.
-async fn parents_outputs(
-    act: &Act,
-    jobs: &[JobRecord],
-) -> Result<HashMap<String, OutputDocument>, StoreError> {
-    let uuids: BTreeSet<String> = jobs.iter().flat_map(|job| reference::references(&job.job)).collect();
-    if uuids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let mut found =
-        act.stores.job_store.outputs.newest_outputs(&uuids.into_iter().collect::<Vec<_>>()).await?;
-    // References inside outputs: each round looks up what the last one has brought to light.
-    loop {
-        let inner: BTreeSet<String> =
-            found.values().flat_map(|output| reference::references_in(output.output())).collect();
-        let missing: Vec<String> = inner.into_iter().filter(|uuid| !found.contains_key(uuid)).collect();
-        let more = if missing.is_empty() {
-            HashMap::new()
-        } else {
-            act.stores.job_store.outputs.newest_outputs(&missing).await?
-        };
-        if more.is_empty() {
-            return Ok(found);
-        }
-        found.extend(more);
-    }
-}
-
 type Built<'a> = (Vec<Staged<'a>>, Vec<Put>, Vec<Move>);
 
 /// Returns the directories to be uploaded, and the moves of jobs that cannot be.
-async fn build<'a>(
-    act: &Act,
-    host: &HostPlan,
-    jobs: &'a [JobRecord],
-    outputs: &HashMap<String, OutputDocument>,
-) -> Result<Built<'a>, Hindrance> {
+async fn build<'a>(act: &Act, host: &HostPlan, jobs: &'a [JobRecord]) -> Result<Built<'a>, Hindrance> {
     let (mut staged, mut puts, mut moves) = (Vec::new(), Vec::new(), Vec::new());
+    let job_stores = JobStores::of(act, jobs).await?;
+    let parents = Parents::of(&job_stores, jobs).await?;
     for job in jobs {
         let Some(worker) = host.worker(&job.worker) else { continue };
-        match directory_of(act, worker, job, outputs).await? {
+        let run_files = run_files(act, worker, job, &job_stores, &parents);
+        match directory_of(act, worker, job, run_files).await? {
             Ok(put) => {
                 staged.push(Staged { job, run_dir: put.directory.clone() });
                 puts.push(put);
@@ -119,17 +90,29 @@ async fn build<'a>(
     Ok((staged, puts, moves))
 }
 
+/// Returns the files of the job's run directory, its references replaced, or why they can never be made.
+fn run_files(
+    act: &Act,
+    worker: &Worker,
+    job: &JobRecord,
+    job_stores: &JobStores<'_>,
+    parents: &Parents,
+) -> Result<Vec<RunFile>, String> {
+    let additional_stores = job_stores.additional(job)?;
+    let mut resolved = job.job.clone();
+    let needed = parents.resolve(job_stores.name(job), job, &mut resolved)?;
+    let prepared =
+        Prepared { record: job, resolved: &resolved, needed: &needed, additional_stores: &additional_stores };
+    super::run_directory::files(&act.plan, worker, &prepared)
+}
+
 /// Returns the run directory of one job, or why it can never be made.
 async fn directory_of(
     act: &Act,
     worker: &Worker,
     job: &JobRecord,
-    outputs: &HashMap<String, OutputDocument>,
+    run_files: Result<Vec<RunFile>, String>,
 ) -> Result<Result<Put, String>, Hindrance> {
-    let run_files = match resolved(job, outputs).map_err(|error| error.to_string()) {
-        Ok(resolved) => super::run_directory::files(&act.plan, worker, job, &resolved),
-        Err(why) => Err(why),
-    };
     let run_dir = layout::run_directory(&worker.work_dir, &job.key).map_err(|error| error.to_string());
     let (run_files, run_dir) = match (run_files, run_dir) {
         (Ok(run_files), Ok(run_dir)) => (run_files, run_dir),
@@ -138,8 +121,8 @@ async fn directory_of(
     let mut files = Vec::new();
     for file in run_files {
         let content = match file.content {
-            super::run_directory::RunContent::Bytes(bytes) => Content::Bytes(bytes),
-            super::run_directory::RunContent::Stored { sha256 } => match cached(act, &sha256).await {
+            RunContent::Bytes(bytes) => Content::Bytes(bytes),
+            RunContent::Stored { sha256 } => match cached(act, &sha256).await {
                 Ok(path) => Content::Path(path),
                 Err(StoreError::NoSuchFile { .. }) => {
                     return Ok(Err(format!("its file {} was never stored", file.path)));
@@ -151,16 +134,6 @@ async fn directory_of(
     }
     let occupied = occupied(job, &run_dir);
     Ok(Ok(Put { directory: run_dir, files, occupied }))
-}
-
-fn resolved(
-    job: &JobRecord,
-    outputs: &HashMap<String, OutputDocument>,
-) -> Result<bson::Document, ResolveError> {
-    let mut document = job.job.clone();
-    let lookup = |uuid: &str| outputs.get(uuid).map(OutputDocument::output);
-    reference::resolve(&mut document, &lookup, job.on_missing())?;
-    Ok(document)
 }
 
 fn occupied(job: &JobRecord, run_dir: &str) -> Occupied {

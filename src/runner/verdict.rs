@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use bson::{Bson, Document, doc};
 
+use super::python_verdict;
+use super::results::PythonFiles;
 use crate::jobflow::command::{self, Digest, ResultFiles, Retries};
 use crate::model::Timestamp;
-use crate::model::job::{JobRecord, Outcome};
-use crate::store::{Change, OutputDocument};
+use crate::model::job::{Growth, JobRecord, Outcome};
+use crate::store::{BlobDocument, Change, OutputDocument};
 use crate::transport::{Answer, Fetched};
 use crate::worker::end_marker::{End, read_end, read_start};
 use crate::worker::layout;
@@ -20,7 +22,7 @@ const STDERR_TAIL_BYTES: usize = 4096;
 const QUEUE_LOG_CHARACTERS: usize = 3000;
 
 /// The largest output document: MongoDB takes 16 MiB, and both stores keep to it.
-const OUTPUT_LIMIT_BYTES: usize = 16 * 1024 * 1024 - 16 * 1024;
+pub(super) const OUTPUT_LIMIT_BYTES: usize = 16 * 1024 * 1024 - 16 * 1024;
 
 /// What an ended attempt came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,14 +33,43 @@ pub enum Verdict {
         kept: Vec<(String, PathBuf)>,
         times: Times,
         outcome: Outcome,
+        response: Box<Responded>,
     },
     Failed {
+        /// In a few words.
         why: String,
+        /// All that the job said about it.
+        error: String,
         times: Times,
         outcome: Outcome,
         retries: Retries,
         logs: Logs,
     },
+}
+
+impl Verdict {
+    /// Makes it the failure of a job that ended well but whose results cannot be stored.
+    pub fn fail(&mut self, why: &str) {
+        if let Self::Completed { times, outcome, .. } = self {
+            *self = Self::Failed {
+                why: why.to_owned(),
+                error: why.to_owned(),
+                times: *times,
+                outcome: outcome.clone(),
+                retries: Retries::default(),
+                logs: Logs::default(),
+            };
+        }
+    }
+}
+
+/// What a job says besides its output: Python jobs alone do.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Responded {
+    pub growth: Growth,
+    pub stored_data: Option<Document>,
+    /// Parts of the output, with the names of their additional stores.
+    pub blobs: Vec<(String, BlobDocument)>,
 }
 
 /// When the attempt ran, as far as it is known.
@@ -63,7 +94,7 @@ pub struct Logs {
 }
 
 /// The fetched files of one job, by path.
-struct Files<'a> {
+pub(super) struct Files<'a> {
     copies: &'a Path,
     by_path: HashMap<&'a str, &'a Fetched>,
 }
@@ -75,8 +106,9 @@ pub struct Reading {
     pub kept: Answer,
 }
 
-/// Returns what the reading says about the job, whose files to be kept were copied into `copies`.
-pub fn judge(copies: &Path, job: &JobRecord, reading: &Reading) -> Verdict {
+/// Returns what the reading says about the job, whose files to be kept were copied into `copies`; `python` names the
+/// result files of one that is a Python function.
+pub fn judge(copies: &Path, job: &JobRecord, python: Option<&PythonFiles>, reading: &Reading) -> Verdict {
     let fetched = |answer: &'_ Answer| match answer {
         Answer::Fetched(fetched) => fetched.clone(),
         _ => Vec::new(),
@@ -84,6 +116,9 @@ pub fn judge(copies: &Path, job: &JobRecord, reading: &Reading) -> Verdict {
     let fetched = [fetched(&reading.read), fetched(&reading.kept)].concat();
     let files = Files::new(copies, &fetched);
     let end = files.content(layout::END).map(|bytes| read_end(bytes, &job.token()));
+    if let Some(python) = python {
+        return python_verdict::judge(&files, job, python, end.and_then(Result::ok).as_ref());
+    }
     match end {
         Some(Ok(end)) if end.exit_code == 0 => completed(&files, job, &end),
         Some(Ok(end)) => failed(&files, job, Some(&end), &exit_text(&end)),
@@ -92,7 +127,7 @@ pub fn judge(copies: &Path, job: &JobRecord, reading: &Reading) -> Verdict {
     }
 }
 
-fn exit_text(end: &End) -> String {
+pub(super) fn exit_text(end: &End) -> String {
     match end.signal {
         Some(signal) => format!("ended by signal {signal} (exit code {})", end.exit_code),
         None => format!("ended with exit code {}", end.exit_code),
@@ -100,7 +135,7 @@ fn exit_text(end: &End) -> String {
 }
 
 /// Tells "never started" from "died".
-fn killed_text(files: &Files<'_>, job: &JobRecord) -> String {
+pub(super) fn killed_text(files: &Files<'_>, job: &JobRecord) -> String {
     let said = job.ferry.outcome.as_ref().and_then(|outcome| outcome.scheduler_state.as_deref());
     let said = said.map(|word| format!(" (the scheduler says {word})")).unwrap_or_default();
     match files.content(layout::START).map(|bytes| read_start(bytes, &job.token())) {
@@ -131,7 +166,8 @@ fn completed(files: &Files<'_>, job: &JobRecord, end: &End) -> Verdict {
         .filter_map(|path| files.digest(&path).map(|digest| (digest.sha256, files.copies.join(&path))))
         .collect();
     let output = OutputDocument { key: job.key.clone(), document };
-    Verdict::Completed { output, kept, times: times(end), outcome: outcome(files, job, Some(end)) }
+    let (times, outcome) = (times(end), outcome(files, job, Some(end)));
+    Verdict::Completed { output, kept, times, outcome, response: Box::default() }
 }
 
 /// Returns the document of jobflow's `JobStoreDocument` (jobflow 0.4, `core/schemas.py`).
@@ -156,9 +192,10 @@ fn output_document(job: &JobRecord, output: Document, end: &End) -> Document {
     }
 }
 
-fn failed(files: &Files<'_>, job: &JobRecord, end: Option<&End>, why: &str) -> Verdict {
+pub(super) fn failed(files: &Files<'_>, job: &JobRecord, end: Option<&End>, why: &str) -> Verdict {
     Verdict::Failed {
         why: why.to_owned(),
+        error: why.to_owned(),
         times: end.map(times).unwrap_or_default(),
         outcome: outcome(files, job, end),
         retries: command::retries(&job.job),
@@ -166,11 +203,11 @@ fn failed(files: &Files<'_>, job: &JobRecord, end: Option<&End>, why: &str) -> V
     }
 }
 
-fn times(end: &End) -> Times {
+pub(super) fn times(end: &End) -> Times {
     Times { started: end.started, ended: end.ended }
 }
 
-fn outcome(files: &Files<'_>, job: &JobRecord, end: Option<&End>) -> Outcome {
+pub(super) fn outcome(files: &Files<'_>, job: &JobRecord, end: Option<&End>) -> Outcome {
     let scheduler_state = job.ferry.outcome.as_ref().and_then(|outcome| outcome.scheduler_state.clone());
     let start = files.content(layout::START).and_then(|bytes| read_start(bytes, &job.token()).ok());
     Outcome {
@@ -192,10 +229,18 @@ impl<'a> Files<'a> {
         Self { copies, by_path: fetched.iter().map(|file| (path(file), file)).collect() }
     }
 
-    fn content(&self, path: &str) -> Option<&'a [u8]> {
+    pub(super) fn content(&self, path: &str) -> Option<&'a [u8]> {
         match self.by_path.get(path)? {
             Fetched::File { content, .. } => Some(content),
             Fetched::Missing { .. } | Fetched::TooLarge { .. } => None,
+        }
+    }
+
+    /// Returns the size of a file that was too large to be fetched.
+    pub(super) fn too_large(&self, path: &str) -> Option<u64> {
+        match self.by_path.get(path)? {
+            Fetched::TooLarge { size_bytes, .. } => Some(*size_bytes),
+            Fetched::File { .. } | Fetched::Missing { .. } => None,
         }
     }
 

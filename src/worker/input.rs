@@ -37,6 +37,19 @@ pub fn encode(input: &Input<'_>) -> Vec<u8> {
     json
 }
 
+/// Returns the documents as a compact JSON array, written as the job is.
+pub fn encode_array(documents: &[&Document]) -> Vec<u8> {
+    let mut json = vec![b'['];
+    for (place, document) in documents.iter().enumerate() {
+        if place > 0 {
+            json.push(b',');
+        }
+        push_document(&mut json, document);
+    }
+    json.push(b']');
+    json
+}
+
 /// Returns jobflow-remote's `JobDoc` without `job` and the lock, which is never held where a job runs.
 fn job_doc(record: &JobRecord) -> Document {
     doc! {

@@ -8,7 +8,7 @@ use bson::Bson;
 use jobferry::flowfile::source::Format;
 use jobferry::flowfile::{Defaults, parse};
 use jobferry::jobflow::command::KeptFile;
-use jobferry::jobflow::reference::{references, resolve};
+use jobferry::jobflow::reference::{Properties, references, resolve};
 use jobferry::jobflow::text::to_json;
 use jobferry::model::Timestamp;
 use jobferry::model::flow::OnMissing;
@@ -67,7 +67,7 @@ fn jobflow_decodes_runs_and_resolves_command_jobs_as_we_do() {
         let answer = ask_jobflow(&python, &question);
 
         let mut resolved = job.job.clone();
-        resolve(&mut resolved, &|_| Some(&output), OnMissing::Error).unwrap();
+        resolve(&mut resolved, &|_| Some(&output), OnMissing::Error, Properties::Refused).unwrap();
         assert_eq!(answer["output"], to_json(resolved.get("function_kwargs").unwrap()), "{name}");
         assert_eq!(answer["references"], json!(parents), "{name}");
         assert_eq!(answer["input_uuids"], json!(parents), "{name}");

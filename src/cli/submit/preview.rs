@@ -12,7 +12,7 @@ use crate::model::Timestamp;
 use crate::model::job::{Ferry, JobRecord, NewFlow, NewJob, Remote};
 use crate::runner::connect;
 use crate::runner::plan::Plan;
-use crate::runner::run_directory;
+use crate::runner::run_directory::{self, Prepared};
 use crate::worker::layout;
 
 /// What would be submitted.
@@ -48,7 +48,8 @@ fn preview(job: &NewJob, flow: &NewFlow, plan: &Plan) -> Result<PreviewJob, CliE
     };
     let record = record(job, flow.created_on);
     let resolved = shown_references(&job.job, flow);
-    let made = run_directory::files(plan, worker, &record, &resolved);
+    let prepared = Prepared { record: &record, resolved: &resolved, needed: &[], additional_stores: &[] };
+    let made = run_directory::files(plan, worker, &prepared);
     let files = made.map_err(|why| CliError::input(format!("job {}: {why}", record.name())))?;
     let shown = files.into_iter().filter_map(|file| match file.content {
         run_directory::RunContent::Bytes(bytes) => Some((file.path, String::from_utf8(bytes).ok()?)),

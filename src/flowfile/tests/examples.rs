@@ -10,7 +10,7 @@ use super::{Format, compiled};
 use crate::flowfile::fault::render;
 use crate::flowfile::{FlowPlan, LocalContent, LocalFile, parse, schema};
 use crate::jobflow::command::{CommandSpec, Digest, FileContent, Program, ResultFiles, extract};
-use crate::jobflow::reference::{references, resolve};
+use crate::jobflow::reference::{Properties, references, resolve};
 use crate::model::flow::OnMissing;
 
 fn folder() -> PathBuf {
@@ -178,7 +178,7 @@ fn outputs_of(example: &str) -> HashMap<String, Bson> {
     let mut by_name = HashMap::new();
     for job in &flow.jobs {
         let mut document = job.job.clone();
-        resolve(&mut document, &|uuid| outputs.get(uuid), OnMissing::Error).unwrap();
+        resolve(&mut document, &|uuid| outputs.get(uuid), OnMissing::Error, Properties::Refused).unwrap();
         let spec = CommandSpec::from_job(&document).unwrap().unwrap();
         let folder = place.path().join(&job.key.uuid);
         std::fs::create_dir(&folder).unwrap();

@@ -5,7 +5,7 @@ use bson::bson;
 use super::stored::*;
 use super::*;
 use crate::jobflow::document::CommandJob;
-use crate::jobflow::reference::{Reference, Step, resolve};
+use crate::jobflow::reference::{Properties, Reference, Step, resolve};
 use crate::model::flow::OnMissing;
 use crate::model::ids::JobKey;
 
@@ -35,7 +35,7 @@ fn job(command: &StoredCommand) -> Document {
 
 fn spec(command: &StoredCommand, output: &Bson) -> Result<CommandSpec, SpecError> {
     let mut job = job(command);
-    resolve(&mut job, &|_| Some(output), OnMissing::Error).unwrap();
+    resolve(&mut job, &|_| Some(output), OnMissing::Error, Properties::Refused).unwrap();
     CommandSpec::from_job(&job).map(Option::unwrap)
 }
 

@@ -23,7 +23,7 @@ fn job(argument: Bson) -> Document {
 fn resolved(argument: Bson, outputs: &[(&str, Bson)], on_missing: OnMissing) -> Result<Bson, ResolveError> {
     let outputs: HashMap<&str, &Bson> = outputs.iter().map(|(uuid, output)| (*uuid, output)).collect();
     let mut job = job(argument);
-    resolve(&mut job, &|uuid| outputs.get(uuid).copied(), on_missing)?;
+    resolve(&mut job, &|uuid| outputs.get(uuid).copied(), on_missing, Properties::Refused)?;
     let first = job.get_array("function_args").unwrap()[0].clone();
     let deep = job.get_document("function_kwargs").unwrap().get_document("x").unwrap();
     assert_eq!(deep.get_array("deep").unwrap()[0], first, "one answer everywhere");
@@ -111,7 +111,7 @@ fn a_job_may_want_its_references_left_alone() {
     document.insert("config", doc! {"resolve_references": false});
     let before = document.clone();
     assert_eq!(references(&document), BTreeSet::new());
-    resolve(&mut document, &|_| None, OnMissing::Error).unwrap();
+    resolve(&mut document, &|_| None, OnMissing::Error, Properties::Refused).unwrap();
     assert_eq!(document, before);
 }
 
@@ -184,8 +184,8 @@ proptest! {
         let lookup = |uuid: &str| uuid.strip_prefix("job").and_then(|n| n.parse::<usize>().ok()).and_then(|n| outputs.get(n));
         let mut document = job(argument.clone());
         let expected = naive(&argument, &outputs, 0);
-        match resolve(&mut document, &lookup, OnMissing::None) {
-            Ok(()) => {
+        match resolve(&mut document, &lookup, OnMissing::None, Properties::Refused) {
+            Ok(_) => {
                 let got = &document.get_array("function_args").unwrap()[0];
                 prop_assert!(!has_reference(got));
                 // Walking lazily may succeed where a part that is not asked for cannot be resolved.

@@ -293,6 +293,7 @@ impl Story<'_> {
         };
         let away = host("away", Place::Away, Some(MOST_QUEUED_AWAY));
         Plan {
+            remote_store: jobferry::worker::remote_store::RemoteStore::default(),
             project: "simulated".into(),
             hosts: vec![host("here", Place::Here, None), away],
             exec_configs: BTreeMap::new(),
