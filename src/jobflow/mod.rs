@@ -8,9 +8,9 @@
 //! - [`reference`](mod@reference) finds `OutputReference`s and puts the outputs in their place;
 //! - [`flow`](mod@flow) reads serialized flows, and [`run_config`] says where and how each job of one runs;
 //! - [`response`] is what a Python job reports, [`stored_output`] what it leaves for the stores of outputs;
+//! - [`blobs`] finds the large parts of outputs that are kept apart from them, and puts them back;
 //! - [`json`] reads JSON as Python writes it (`NaN`, `Infinity`), [`monty`] reads its dates, and
 //!   [`text`] writes values for programs to read.
-//! - [`blobs`] finds the large parts of outputs that are kept apart from them, and puts them back;
 
 pub mod blobs;
 pub mod command;

@@ -13,7 +13,7 @@ use super::verdict::{
     Files, OUTPUT_LIMIT_BYTES, Responded, Times, Verdict, exit_text, failed, killed_text, outcome, times,
 };
 use crate::jobflow::response::{JobReport, ReportedEnd, Response};
-use crate::jobflow::stored_output::{self, StoredOutput};
+use crate::jobflow::stored_output::{read_blobs, read_output};
 use crate::model::job::JobRecord;
 use crate::store::{BlobDocument, OutputDocument};
 use crate::worker::end_marker::End;
@@ -102,16 +102,16 @@ fn responded(
 ) -> Result<(OutputDocument, Responded), String> {
     let text = unpacked(files, python, &python.output)?;
     let unusable = |file: &str, why: &dyn std::fmt::Display| format!("its {file} cannot be used: {why}");
-    let stored = StoredOutput::read(&text, &job.key, &job.db_id);
+    let stored = read_output(&text, &job.key, &job.db_id);
     let stored = stored.map_err(|error| unusable(&python.output, &error))?;
     let mut blobs = Vec::new();
     for (store, file) in &python.additional {
         let text = unpacked(files, python, file)?;
-        let read = stored_output::BlobDocument::read_all(&text).map_err(|error| unusable(file, &error))?;
-        for blob in read {
-            let document = blob.to_document().map_err(|error| unusable(file, &error))?;
-            blobs.push((store.clone(), BlobDocument { blob_uuid: blob.blob_uuid, job: blob.job, document }));
-        }
+        let read = read_blobs(&text).map_err(|error| unusable(file, &error))?;
+        blobs.extend(read.into_iter().map(|blob| {
+            let blob = BlobDocument { blob_uuid: blob.blob_uuid, job: blob.job, document: blob.document };
+            (store.clone(), blob)
+        }));
     }
     if let Some((_, blob)) = blobs.iter().find(|(_, blob)| blob.job != job.key) {
         return Err(format!("a part of its output says that it belongs to the job {}", blob.job));
@@ -120,9 +120,9 @@ fn responded(
     let stored_data = response.stored_data().cloned();
     let new = growth.jobs.iter().map(|new| (format!("the new job {}", new.key), &new.job));
     let kept = stored_data.iter().map(|data| ("its stored_data".to_owned(), data));
-    let output = std::iter::once(("its output".to_owned(), &stored.document));
+    let output = std::iter::once(("its output".to_owned(), &stored));
     output.chain(kept).chain(new).try_for_each(|(what, document)| fits(&what, document))?;
-    let output = OutputDocument { key: job.key.clone(), document: stored.document };
+    let output = OutputDocument { key: job.key.clone(), document: stored };
     Ok((output, Responded { growth, stored_data, blobs }))
 }
 
