@@ -180,7 +180,7 @@ impl Outputs for FaultyStore {
         self.call(self.inner.job_store.outputs.output(key)).await
     }
     async fn remove_outputs(&self, keys: &[JobKey]) -> Result<(), StoreError> {
-        self.call(self.inner.outputs.remove_outputs(keys)).await
+        self.call(self.inner.job_store.outputs.remove_outputs(keys)).await
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) async fn a_failed_job_runs_again(bench: &Bench) {
         Change::StoredData(Some(doc! {"x": 1})),
     ];
     let failed = step(stores, &key("a"), Event::Fail, 10).await.with(changes);
-    assert_eq!(stores.queue.finish(&[failed]).await.unwrap(), [Applied::Done]);
+    assert_eq!(stores.queue.finish(&[failed.into()]).await.unwrap(), [Applied::Done]);
     assert_eq!(states(stores, &["b", "c", "d"]).await, [State::Waiting, State::Ready, State::Waiting]);
 
     assert_eq!(done(stores, "a", &RERUN).await, ["a", "c"]);
