@@ -39,7 +39,7 @@ fn open(path: &Path, dispatch: Dispatch) -> SqliteStore {
 
 async fn in_memory() -> SqliteStore {
     let store = open(Path::new(":memory:"), Dispatch::Inline);
-    assert_eq!(store.migrate().await.unwrap(), [1, 2, 3]);
+    assert_eq!(store.migrate().await.unwrap(), [1, 2, 3, 4]);
     store
 }
 

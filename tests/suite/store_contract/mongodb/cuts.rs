@@ -15,6 +15,7 @@ use jobferry::store::{Ending, StoreError, Stores};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::super::growth::{ending, jobs_of};
@@ -33,6 +34,8 @@ struct Relay {
     address: SocketAddr,
     writes: Arc<AtomicUsize>,
     is_dead: Arc<AtomicBool>,
+    /// Told once the line is dead and the server has what it was to get.
+    died: Arc<Notify>,
     lines: Arc<Mutex<Vec<AbortHandle>>>,
 }
 
@@ -50,6 +53,8 @@ impl Relay {
         let address = listener.local_addr().unwrap();
         let (writes, is_dead) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let lines: Arc<Mutex<Vec<AbortHandle>>> = Arc::default();
+        let died: Arc<Notify> = Arc::default();
+        let told = Arc::clone(&died);
         let (counter, dead, open) = (Arc::clone(&writes), Arc::clone(&is_dead), Arc::clone(&lines));
         let accept = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -58,14 +63,20 @@ impl Relay {
                 }
                 let (up, down) = TcpStream::connect(&server).await.unwrap().into_split();
                 let (read, write) = client.into_split();
-                let line = Line { at, cut, writes: Arc::clone(&counter), is_dead: Arc::clone(&dead) };
+                let line = Line {
+                    at,
+                    cut,
+                    writes: Arc::clone(&counter),
+                    is_dead: Arc::clone(&dead),
+                    died: Arc::clone(&told),
+                };
                 let forward = tokio::spawn(line.forward(read, down));
                 let back = tokio::spawn(back(up, write, Arc::clone(&dead)));
                 open.lock().unwrap().extend([forward.abort_handle(), back.abort_handle()]);
             }
         });
         lines.lock().unwrap().push(accept.abort_handle());
-        Self { address, writes, is_dead, lines }
+        Self { address, writes, is_dead, died, lines }
     }
 }
 
@@ -74,6 +85,7 @@ struct Line {
     cut: Cut,
     writes: Arc<AtomicUsize>,
     is_dead: Arc<AtomicBool>,
+    died: Arc<Notify>,
 }
 
 impl Line {
@@ -82,9 +94,11 @@ impl Line {
             let is_cut = is_write(&message) && self.writes.fetch_add(1, Ordering::SeqCst) + 1 == self.at;
             if is_cut || self.is_dead.load(Ordering::SeqCst) {
                 self.is_dead.store(true, Ordering::SeqCst);
-                if !(is_cut && self.cut == Cut::After) {
-                    return;
+                if is_cut && self.cut == Cut::After {
+                    server.write_all(&message).await.unwrap();
                 }
+                self.died.notify_one();
+                return;
             }
             if server.write_all(&message).await.is_err() {
                 return;
@@ -175,14 +189,16 @@ async fn every_cut(variable: &str, growth: fn() -> Growth) {
             let relay = Relay::to(server_of(&one.scratch.uri), at_write, cut).await;
             let through = Scratch { uri: via(relay.address, &one.scratch.name), ..one.scratch.clone() };
             let victim = through.open().await.into_stores();
-            let ended = victim.queue.finish(std::slice::from_ref(&one.ending)).await;
-            if !relay.is_dead.load(Ordering::SeqCst) {
+            let ended = tokio::select! {
+                ended = victim.queue.finish(std::slice::from_ref(&one.ending)) => Some(ended),
+                () = relay.died.notified() => None,
+            };
+            if let Some(ended) = ended {
                 ended.unwrap();
                 assert_eq!(relay.writes.load(Ordering::SeqCst), at_write - 1);
                 break;
             }
             cuts += 1;
-            ended.unwrap_err();
             drop((victim, relay));
             recover(&one).await;
             assert_eq!(picture(&one.bench.stores).await, expected, "{cut:?} write {at_write}");
@@ -212,7 +228,7 @@ fn server_of(uri: &str) -> String {
 /// and a short search for a server that is dead.
 fn via(relay: SocketAddr, name: &str) -> String {
     format!(
-        "mongodb://{relay}/?directConnection=true&retryWrites=false&retryReads=false&serverSelectionTimeoutMS=200&appName={name}"
+        "mongodb://{relay}/?directConnection=true&retryWrites=false&retryReads=false&serverSelectionTimeoutMS=20000&appName={name}"
     )
 }
 
