@@ -193,8 +193,8 @@ async fn every_cut(variable: &str, growth: fn() -> Growth) {
                 ended = victim.queue.finish(std::slice::from_ref(&one.ending)) => Some(ended),
                 () = relay.died.notified() => None,
             };
-            if let Some(ended) = ended {
-                ended.unwrap();
+            if !relay.is_dead.load(Ordering::SeqCst) {
+                ended.unwrap().unwrap();
                 assert_eq!(relay.writes.load(Ordering::SeqCst), at_write - 1);
                 break;
             }
