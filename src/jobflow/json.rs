@@ -1,11 +1,15 @@
-//! A reader of JSON as Python's `json` module writes it: with `NaN`, `Infinity` and `-Infinity`.
+//! Reads, and writes, JSON as Python's `json` module writes it: with `NaN`, `Infinity` and `-Infinity`.
 //!
 //! Depth and number of values are limited, every error has its offset, and lone surrogates (which Python writes and
 //! no UTF-8 text can hold) become U+FFFD. What a value becomes is the business of a [`Builder`].
 
+mod write;
+
 use std::ops::Range;
 
 use bson::{Bson, Document};
+
+pub use write::{OddNumbers, python_time, to_text};
 
 /// How deep values may be nested. MongoDB takes documents of 100 levels.
 pub const DEPTH_LIMIT: usize = 100;

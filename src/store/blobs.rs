@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bson::Bson;
 
-use super::{JobStore, OutputDocument, StoreError};
+use super::{BlobDocument, JobStore, OutputDocument, StoreError};
 use crate::jobflow::blobs::{self, BlobReference};
 use crate::model::ids::JobKey;
 
@@ -58,6 +58,23 @@ pub async fn load_blobs(
         }
     }
     Ok(incomplete)
+}
+
+/// Takes apart what jobflow 0.4.0 wrapped twice, before it is stored: the output refers to the part itself, and the blob
+/// that held nothing but the reference to it is gone. Readers that load one level, as jobflow does, then find the part.
+pub fn undo_wrapping(output: &mut OutputDocument, blobs: &mut BTreeMap<String, Vec<BlobDocument>>) {
+    let mut inner: HashMap<BlobReference, Bson> = HashMap::new();
+    for (store, blobs) in &mut *blobs {
+        blobs.retain(|blob| {
+            let data = blob.document.get("data").filter(|data| BlobReference::read(data).is_some());
+            let wrapper = BlobReference { store: store.clone(), blob_uuid: blob.blob_uuid.clone() };
+            data.is_none_or(|data| inner.insert(wrapper, data.clone()).is_some())
+        });
+    }
+    // Each round takes one wrapping away; a ring of them would never end.
+    for _ in 0..inner.len() {
+        blobs::put_in_place(&mut output.document, &mut |reference| inner.get(reference).cloned());
+    }
 }
 
 /// What the additional stores answered.
@@ -162,4 +179,42 @@ fn no_such_store(store: &JobStore, name: &str) -> BlobError {
     let known: Vec<String> = store.additional.keys().map(|name| format!("`{name}`")).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     BlobError::NoSuchStore { store: name.to_owned(), known }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{bson, doc};
+
+    use super::*;
+
+    fn reference(store: &str, uuid: &str) -> Bson {
+        bson!({"@class": "", "@module": "", "blob_uuid": uuid, "store": store})
+    }
+
+    fn blob(uuid: &str, data: impl Into<Bson>) -> BlobDocument {
+        let document = doc! {"blob_uuid": uuid, "data": data.into(), "job_uuid": "j", "job_index": 1};
+        BlobDocument { blob_uuid: uuid.into(), job: JobKey::new("j", 1), document }
+    }
+
+    /// As in the documents of a real job with the stores `data` and `gfs`.
+    #[test]
+    fn wrappings_are_undone_before_parts_are_stored() {
+        let document = doc! {"output": {"a": reference("gfs", "w"), "b": reference("gfs", "g"), "c": reference("ring", "r")}};
+        let mut output = OutputDocument { key: JobKey::new("j", 1), document };
+        let mut blobs = BTreeMap::from([
+            ("data".to_owned(), vec![blob("d", bson!([0, 1]))]),
+            (
+                "gfs".to_owned(),
+                vec![blob("w", reference("other", "o")), blob("g", bson!({"x": reference("data", "d")}))],
+            ),
+            ("other".to_owned(), vec![blob("o", reference("data", "d"))]),
+            ("ring".to_owned(), vec![blob("r", reference("ring", "r"))]),
+        ]);
+        undo_wrapping(&mut output, &mut blobs);
+        let expected =
+            bson!({"a": reference("data", "d"), "b": reference("gfs", "g"), "c": reference("ring", "r")});
+        assert_eq!(output.output(), &expected);
+        let left: Vec<&str> = blobs.values().flatten().map(|blob| blob.blob_uuid.as_str()).collect();
+        assert_eq!(left, ["d", "g"], "data that only holds a reference somewhere is no wrapping");
+    }
 }

@@ -10,7 +10,8 @@
 //! | [`actions::Cancellations`] | orders to end processes |
 //!
 //! Back ends: [`sqlite`] (one file, the default) and [`mongodb`] (the documents of jobflow-remote 1.0). Both give the
-//! same promises, written at each method and held by one contract suite (`tests/suite/store_contract.rs`).
+//! same promises, written at each method and held by one contract suite (`tests/suite/store_contract.rs`). Blobs have
+//! more of them ([`s3`], [`json_file`], GridFS in [`mongodb`]) and a suite of their own (`tests/suite/blobs_contract.rs`).
 //!
 //! Every method takes many. Every stored move is a compare-and-set on the expected state, the expected attempt and a
 //! free lock, and appends to the job's history in the same write. "Somebody was first" is [`Applied::Lost`], not an
@@ -19,7 +20,9 @@
 pub mod actions;
 pub mod blobs;
 pub mod codec;
+pub mod json_file;
 pub mod mongodb;
+pub mod s3;
 pub mod sqlite;
 
 use std::collections::{BTreeMap, HashMap};
@@ -193,6 +196,16 @@ pub trait Blobs: Send + Sync {
     /// Removes all blobs of these jobs; that there are none is no error.
     async fn remove_blobs(&self, jobs: &[JobKey]) -> Result<(), StoreError>;
 }
+
+/// An additional store that can say which blobs a job has.
+#[async_trait]
+pub trait BlobIndex: Blobs {
+    /// Returns the `blob_uuid` of each blob of these jobs.
+    async fn uuids_of(&self, jobs: &[JobKey]) -> Result<Vec<String>, StoreError>;
+}
+
+/// How many values a blob may have that is kept as JSON: 40 MB of short numbers, at some 2 GB of memory.
+const BLOB_NODE_LIMIT: usize = 20_000_000;
 
 /// One part of an output: `@class`, `@module`, `blob_uuid`, `data`, `job_uuid`, `job_index` (jobflow 0.4,
 /// `core/store.py`).

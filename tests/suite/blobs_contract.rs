@@ -4,8 +4,13 @@
 //! `async fn() -> Option<Bench>` and answers none where its service is not there (after saying so on one line).
 
 mod cases;
+mod json_file;
 mod loading;
+mod mongodb;
+mod s3;
 mod sqlite;
+
+pub(crate) use self::s3::new_bucket;
 
 use std::any::Any;
 use std::sync::Arc;

@@ -23,6 +23,8 @@ mod schema;
 mod sequences;
 mod sqlite;
 
+pub(crate) use self::mongodb::{Dropped, Scratch};
+
 use std::any::Any;
 
 use async_trait::async_trait;

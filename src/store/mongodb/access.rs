@@ -222,6 +222,31 @@ impl<'a> Access<'a> {
         collection: &str,
         statements: &[Document],
     ) -> Result<Reply, Fault> {
+        let mut target = Target { database, collection, command, session: self.session.as_deref_mut() };
+        target.write(statements).await
+    }
+}
+
+/// Sends the statements outside any transaction, in as few commands as the limits allow.
+pub(super) async fn write_plain(
+    database: &::mongodb::Database,
+    command: Command,
+    collection: &str,
+    statements: &[Document],
+) -> Result<Reply, Fault> {
+    Target { database, collection, command, session: None }.write(statements).await
+}
+
+/// Where statements of one kind go.
+struct Target<'a> {
+    database: &'a ::mongodb::Database,
+    collection: &'a str,
+    command: Command,
+    session: Option<&'a mut ClientSession>,
+}
+
+impl Target<'_> {
+    async fn write(&mut self, statements: &[Document]) -> Result<Reply, Fault> {
         let mut reply = Reply::default();
         let mut batch = Batch::default();
         for (place, statement) in statements.iter().enumerate() {
@@ -230,36 +255,29 @@ impl<'a> Access<'a> {
                 return Err(too_large(statement, raw.as_bytes().len()).into());
             }
             if batch.is_full_with(&raw) {
-                self.send(database, command, collection, std::mem::take(&mut batch), &mut reply).await?;
+                self.send(std::mem::take(&mut batch), &mut reply).await?;
                 batch.first = place;
             }
             batch.push(raw);
         }
         if batch.count > 0 {
-            self.send(database, command, collection, batch, &mut reply).await?;
+            self.send(batch, &mut reply).await?;
         }
         Ok(reply)
     }
 
-    async fn send(
-        &mut self,
-        database: &::mongodb::Database,
-        command: Command,
-        collection: &str,
-        batch: Batch,
-        reply: &mut Reply,
-    ) -> Result<(), Fault> {
-        let mut body = match command {
-            Command::Insert => rawdoc! { "insert": collection, "documents": batch.statements },
-            Command::Update => rawdoc! { "update": collection, "updates": batch.statements },
-            Command::Delete => rawdoc! { "delete": collection, "deletes": batch.statements },
+    async fn send(&mut self, batch: Batch, reply: &mut Reply) -> Result<(), Fault> {
+        let mut body = match self.command {
+            Command::Insert => rawdoc! { "insert": self.collection, "documents": batch.statements },
+            Command::Update => rawdoc! { "update": self.collection, "updates": batch.statements },
+            Command::Delete => rawdoc! { "delete": self.collection, "deletes": batch.statements },
         };
         body.append(cstr!("ordered"), false);
         let answer = match &mut self.session {
-            Some(session) => database.run_raw_command(body).session(&mut **session).await?,
+            Some(session) => self.database.run_raw_command(body).session(&mut **session).await?,
             None => {
                 body.append(cstr!("writeConcern"), durable_document());
-                database.run_raw_command(body).await?
+                self.database.run_raw_command(body).await?
             }
         };
         read_answer(&answer, batch.first, reply)
@@ -289,7 +307,9 @@ impl Batch {
 
 fn too_large(statement: &Document, size: usize) -> StoreError {
     let inner = ["q", "u"].iter().find_map(|field| statement.get_document(field).ok());
-    let uuid = inner.unwrap_or(statement).get_str("uuid").unwrap_or("without a uuid");
+    let inner = inner.unwrap_or(statement);
+    let uuid =
+        ["uuid", "blob_uuid"].iter().find_map(|field| inner.get_str(field).ok()).unwrap_or("without a uuid");
     StoreError::TooLarge {
         what: uuid.to_owned(),
         size_bytes: u64::try_from(size).unwrap_or(u64::MAX),

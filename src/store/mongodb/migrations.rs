@@ -223,7 +223,7 @@ fn place<'s>(server: &'s Server, name: &'s str) -> (&'s Database, &'s str) {
         "batches" => (&server.database, &names.batches),
         "files" => (&server.database, FILES),
         "chunks" => (&server.database, CHUNKS),
-        "outputs" => (&server.outputs, &server.outputs_collection),
+        "outputs" => (&server.outputs.database, &server.outputs.collection),
         other => (&server.database, other),
     }
 }

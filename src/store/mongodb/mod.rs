@@ -14,13 +14,16 @@
 //! | `insert`, `repair` | new flows; what killed processes left |
 //! | `query`, `names` | listings and counts |
 //! | `lease`, `migrations`, `outputs`, `files` | what their names say |
+//! | `blobs`, `grid_fs` | parts of outputs; with `place`, outside the queue |
 
 mod access;
 mod actions;
+mod blobs;
 mod cancellations;
 mod derive;
 mod files;
 mod finish;
+mod grid_fs;
 mod grow;
 mod insert;
 mod lease;
@@ -29,12 +32,13 @@ mod migrations;
 mod moves;
 mod names;
 mod outputs;
+mod place;
 mod query;
 mod repair;
 mod scene;
 mod settings;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,16 +49,20 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
 use super::{
-    Applied, Claim, Ending, Files, Lease, LeaseAnswer, LeaseClaim, Load, Move, NewFile, OutputDocument,
-    Outputs, Queue, StoreError, Stores, Work,
+    Applied, Claim, Ending, Files, Lease, LeaseAnswer, LeaseClaim, Load, Move, NewFile, Queue, StoreError,
+    Stores, Work,
 };
 use crate::model::Timestamp;
-use crate::model::ids::JobKey;
 use crate::model::job::{FlowId, FlowRecord, JobRecord, NewFlow};
 use crate::model::query::{Detail, FlowFilter, JobFilter, Page};
 use crate::model::state::State;
 use access::Fault;
+use place::Place;
 
+pub use blobs::MongoBlobs;
+pub use grid_fs::{GridFsBlobs, Packing};
+pub use outputs::MongoOutputs;
+pub use place::Clients;
 pub use settings::{Address, Collections, Host, Location, MongoSettings};
 
 /// For a question of one document: beyond this the server is as good as gone.
@@ -78,12 +86,10 @@ enum Topology {
 struct Server {
     client: Client,
     database: Database,
-    outputs: Database,
-    outputs_collection: String,
+    outputs: Place,
     names: Collections,
     id_prefix: String,
     place: String,
-    outputs_place: String,
     topology: OnceCell<Topology>,
 }
 
@@ -121,20 +127,19 @@ pub struct MongoStore {
 impl MongoStore {
     /// Returns a store on these databases. Nothing is sent yet: a server that is away is noticed by the first call.
     pub async fn open(settings: MongoSettings) -> Result<Self, StoreError> {
-        let queue = settings::resolve(&settings.queue).await?;
-        let outputs = settings::resolve(&settings.outputs).await?;
-        let client = connect(queue.options, &queue.place)?;
-        let is_same = settings.outputs.address == settings.queue.address;
-        let other = if is_same { client.clone() } else { connect(outputs.options, &outputs.place)? };
+        Self::open_among(&mut Clients::default(), settings).await
+    }
+
+    /// Like [`Self::open`], with the connections of other stores where the server and the user are the same.
+    pub async fn open_among(clients: &mut Clients, settings: MongoSettings) -> Result<Self, StoreError> {
+        let queue = clients.open(&settings.queue).await?;
         let server = Server {
-            database: client.database(&queue.database),
-            outputs: other.database(&outputs.database),
-            client,
-            outputs_collection: settings.outputs_collection,
+            client: queue.client,
+            database: queue.database,
+            outputs: Place::open(clients, &settings.outputs, settings.outputs_collection).await?,
             names: settings.collections,
             id_prefix: settings.id_prefix,
             place: queue.place,
-            outputs_place: outputs.place,
             topology: OnceCell::new(),
         };
         Ok(Self { server: Arc::new(server) })
@@ -162,22 +167,8 @@ impl MongoStore {
         T: Send + 'static,
         F: Future<Output = Result<T, Fault>> + Send + 'static,
     {
-        let place = &self.server.place;
-        let call = tokio::spawn(body(Arc::clone(&self.server)));
-        match tokio::time::timeout(limit, call).await {
-            Ok(Ok(answer)) => answer.map_err(|fault| fault.into_store_error(place, action)),
-            Ok(Err(broken)) => {
-                Err(StoreError::Refused { place: place.clone(), action, source: Box::new(broken) })
-            }
-            Err(elapsed) => Err(StoreError::Unreachable { place: place.clone(), source: Box::new(elapsed) }),
-        }
+        place::call(&self.server.place, action, limit, body(Arc::clone(&self.server))).await
     }
-}
-
-fn connect(options: ::mongodb::options::ClientOptions, place: &str) -> Result<Client, StoreError> {
-    let refused =
-        |error| StoreError::Refused { place: place.to_owned(), action: "be opened", source: Box::new(error) };
-    Client::with_options(options).map_err(refused)
 }
 
 #[async_trait]
@@ -278,29 +269,6 @@ impl Queue for MongoStore {
 
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
         self.run("show the lease", SHORT, |server| async move { lease::lease(&server).await }).await
-    }
-}
-
-#[async_trait]
-impl Outputs for MongoStore {
-    async fn put_outputs(&self, outputs: &[OutputDocument]) -> Result<(), StoreError> {
-        let outputs = outputs.to_vec();
-        self.run("store outputs", LONG, |server| async move { outputs::put(&server, outputs).await }).await
-    }
-
-    async fn newest_outputs(&self, uuids: &[String]) -> Result<HashMap<String, OutputDocument>, StoreError> {
-        let uuids = uuids.to_vec();
-        self.run("read outputs", LONG, |server| async move { outputs::newest(&server, &uuids).await }).await
-    }
-
-    async fn output(&self, key: &JobKey) -> Result<Option<OutputDocument>, StoreError> {
-        let key = key.clone();
-        self.run("read outputs", LONG, |server| async move { outputs::one(&server, &key).await }).await
-    }
-
-    async fn remove_outputs(&self, keys: &[JobKey]) -> Result<(), StoreError> {
-        let keys = keys.to_vec();
-        self.run("remove outputs", LONG, |server| async move { outputs::remove(&server, &keys).await }).await
     }
 }
 

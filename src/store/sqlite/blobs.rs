@@ -7,7 +7,7 @@ use bson::{Bson, Document};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::model::ids::JobKey;
-use crate::store::{BlobDocument, Blobs, StoreError};
+use crate::store::{BlobDocument, BlobIndex, Blobs, StoreError};
 
 use super::SqliteStore;
 use super::connection::prepared;
@@ -109,4 +109,27 @@ fn remove(connection: &Connection, store: &str, jobs: &[JobKey]) -> Result<(), F
         statement.execute(params![store, job.uuid, job.index])?;
     }
     Ok(())
+}
+
+#[async_trait]
+impl BlobIndex for SqliteBlobs {
+    async fn uuids_of(&self, jobs: &[JobKey]) -> Result<Vec<String>, StoreError> {
+        let (name, jobs) = (self.name.clone(), jobs.to_vec());
+        self.file.read("list parts of outputs", move |connection| uuids_of(connection, &name, &jobs)).await
+    }
+}
+
+fn uuids_of(connection: &Connection, store: &str, jobs: &[JobKey]) -> Result<Vec<String>, Failure> {
+    let mut statement = prepared(
+        connection,
+        "SELECT blob_uuid FROM blobs WHERE store = ?1 AND job_uuid = ?2 AND job_index = ?3",
+    )?;
+    let mut found = Vec::new();
+    for job in jobs {
+        let rows = statement.query_map(params![store, job.uuid, job.index], |row| row.get(0))?;
+        for uuid in rows {
+            found.push(uuid?);
+        }
+    }
+    Ok(found)
 }

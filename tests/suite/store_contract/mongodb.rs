@@ -39,13 +39,13 @@ async fn bench(variable: &str) -> Option<Bench> {
 
 /// A database of a name that nobody else has.
 #[derive(Clone)]
-pub(super) struct Scratch {
-    pub(super) uri: String,
-    pub(super) name: String,
+pub(crate) struct Scratch {
+    pub(crate) uri: String,
+    pub(crate) name: String,
 }
 
 impl Scratch {
-    pub(super) fn new(test: &str, variable: &str) -> Option<Self> {
+    pub(crate) fn new(test: &str, variable: &str) -> Option<Self> {
         let uri = crate::services::address(test, variable)?;
         Some(Self { uri, name: format!("jf_test_{}", uuid::Uuid::new_v4().simple()) })
     }
@@ -64,13 +64,13 @@ impl Scratch {
     }
 
     /// Returns the database as other programs see it.
-    pub(super) async fn raw(&self) -> Database {
+    pub(crate) async fn raw(&self) -> Database {
         Client::with_uri_str(&self.uri).await.unwrap().database(&self.name)
     }
 }
 
 /// Drops the database at the end of the test, whichever way it ends.
-pub(super) struct Dropped(pub(super) Scratch);
+pub(crate) struct Dropped(pub(crate) Scratch);
 
 impl Drop for Dropped {
     fn drop(&mut self) {

@@ -195,6 +195,7 @@ async fn use_outputs_and_files(store: &SqliteStore) {
     let blob = BlobDocument { blob_uuid: "b".into(), job: key.clone(), document: doc! {"data": 1} };
     blobs.put_blobs(&[blob]).await.unwrap();
     blobs.get_blobs(&["b".into()]).await.unwrap();
+    crate::store::BlobIndex::uuids_of(&blobs, std::slice::from_ref(&key)).await.unwrap();
     blobs.remove_blobs(&[key]).await.unwrap();
     let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let file = |sha256: &str, bytes: &[u8]| NewFile {
