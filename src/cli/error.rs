@@ -253,6 +253,8 @@ impl From<ConnectError> for CliError {
             ConnectError::Secret(_) => {
                 Self::input(error).hint("`jf project show --source` shows where the secret is looked for")
             }
+            ConnectError::Profile(_) => Self::input(error)
+                .hint("`aws configure --profile NAME` writes it; or give the keys in the project file"),
             ConnectError::Worker { .. } => Self::input(error)
                 .hint("change the worker in the project file; `jf project show --source` shows it"),
             ConnectError::StoreKind { .. } => {

@@ -37,5 +37,5 @@ pub use save::save_new;
 pub use secret::{Secret, SecretError, SecretSource};
 pub use settings::GeneralSettings;
 pub use source::{Setting, Source};
-pub use store::{JobStoreConfig, MongoConfig, MongoServer, QueueConfig, StoreConfig};
+pub use store::{JobStoreConfig, MongoConfig, MongoServer, QueueConfig, S3Account, S3Config, StoreConfig};
 pub use worker::{BatchConfig, Connection, Gateway, Scheduler, Worker, WorkerAdditions, WorkerKind};

@@ -113,7 +113,7 @@ fn project(tree: &Node, input: &Input<'_>, reader: &mut Reader<'_>) -> Option<Pr
     let queue = store::queue(&mut top, &folders.base, reader);
     let jobstore = store::jobstore(&mut top, queue.as_ref(), &folders.base, reader);
     let optional_jobstores = optional_jobstores(&mut top, &folders.base, reader);
-    let remote_jobstore = top.raw("remote_jobstore", reader);
+    let remote_jobstore = store::remote_jobstore(&mut top, reader);
     let metadata = top.raw("metadata", reader);
     top.finish(reader, |_| None);
     Some(Project {

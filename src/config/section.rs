@@ -5,7 +5,7 @@ mod secrets;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(super) use self::secrets::{PASSPHRASE, PASSWORD, URI, names_secret};
+pub(super) use self::secrets::{AWS_SECRET_KEY, AWS_SESSION_TOKEN, PASSPHRASE, PASSWORD, URI, names_secret};
 use super::environment::Environment;
 use super::layers::Layers;
 use super::raw::RawSettings;

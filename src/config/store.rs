@@ -35,6 +35,10 @@ pub enum StoreConfig {
     Mongo(MongoConfig),
     /// Large values in a MongoDB database (`GridFSStore`). The collection is the prefix of the two GridFS collections.
     GridFs { mongo: MongoConfig, compression: bool },
+    /// Objects in a bucket of an S3 server (`S3Store`).
+    S3(Box<S3Config>),
+    /// One JSON file with a list of documents (`JSONStore`).
+    JsonFile { path: PathBuf },
     /// A store of another kind, kept as it is written: accepted, and refused by what needs to open it.
     Other { type_name: String, settings: RawSettings },
 }
@@ -46,9 +50,42 @@ impl StoreConfig {
             Self::Sqlite { .. } => "SqliteStore",
             Self::Mongo(_) => "MongoStore",
             Self::GridFs { .. } => "GridFSStore",
+            Self::S3(_) => "S3Store",
+            Self::JsonFile { .. } => "JSONStore",
             Self::Other { type_name, .. } => type_name,
         }
     }
+}
+
+/// Where a bucket is, who asks for it, and how objects are kept in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct S3Config {
+    pub bucket: String,
+    /// Nothing means Amazon's own servers.
+    pub endpoint_url: Option<String>,
+    /// Before the names of objects: ends in `/` unless it is empty.
+    pub sub_dir: String,
+    pub compress: bool,
+    pub account: S3Account,
+    pub region: Option<String>,
+    /// Whether the certificate of the server is looked at.
+    pub verify: bool,
+    /// Which objects there are, and of which jobs: a [`StoreConfig::Sqlite`] or [`StoreConfig::Mongo`].
+    pub index: StoreConfig,
+}
+
+/// Who asks an S3 server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum S3Account {
+    /// What the variables `AWS_…` say, or the role of the machine.
+    Environment,
+    /// An entry of `~/.aws/credentials`.
+    Profile(String),
+    Keys {
+        id: String,
+        secret: SecretSource,
+        token: Option<SecretSource>,
+    },
 }
 
 /// Where a MongoDB collection is, and who asks for it.

@@ -1,25 +1,24 @@
 //! From a project file to stores, hosts and workers that can be used. Nothing is connected before its first use.
 
+mod stores;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock::SystemClock;
 use super::plan::{Downloads, HostPlan, Options, Place, Plan, Worker};
-use crate::config::{
-    self, Connection, Environment, ExecutionConfig, Gateway, MongoConfig, MongoServer, Project, QueueConfig,
-    SecretError, StoreConfig, WorkerKind,
-};
+use crate::config::{self, Connection, ExecutionConfig, Gateway, Project, SecretError, WorkerKind};
 use crate::scheduler;
-use crate::store::mongodb::{Address, Collections, Host, Location, MongoSettings, MongoStore};
-use crate::store::sqlite::{Dispatch, SqliteSettings, SqliteStore};
-use crate::store::{StoreError, Stores};
+use crate::store::StoreError;
+use crate::store::s3::ProfileError;
 use crate::transport::Transport;
 use crate::transport::local::LocalTransport;
 use crate::transport::ssh::{Shell, SshSettings, SshTransport};
 use crate::worker::remote_store::RemoteStore;
 use crate::worker::script::Setup;
+
+pub use stores::open_stores;
 
 /// Why a project cannot be used, although its file is well formed.
 #[derive(Debug, thiserror::Error)]
@@ -28,96 +27,14 @@ pub enum ConnectError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     #[error("worker {worker}: {why}")]
     Worker { worker: String, why: String },
     #[error("the {part} names a store of type {kind}, which JobFerry cannot open")]
     StoreKind { part: &'static str, kind: String },
     #[error("the directory {directory} cannot be made")]
     Directory { directory: String, source: std::io::Error },
-}
-
-/// Opens the stores of the project; nothing is written but, for SQLite, an empty file where there was none.
-///
-/// A MongoDB server is not asked yet: that it is away is noticed by the first call.
-pub async fn open_stores(project: &Project) -> Result<Stores, ConnectError> {
-    match (&project.queue.store, &project.jobstore.docs_store) {
-        (StoreConfig::Sqlite { path }, StoreConfig::Sqlite { path: outputs }) if path == outputs => {
-            Ok(sqlite(project, path)?)
-        }
-        (StoreConfig::Mongo(queue), StoreConfig::Mongo(outputs)) => mongodb(project, queue, outputs).await,
-        (StoreConfig::Sqlite { .. } | StoreConfig::Mongo(_), outputs) => Err(unusable("jobstore", outputs)),
-        (queue, _) => Err(unusable("queue", queue)),
-    }
-}
-
-fn sqlite(project: &Project, path: &Path) -> Result<Stores, StoreError> {
-    let settings = SqliteSettings {
-        path: path.to_owned(),
-        id_prefix: id_prefix(&project.queue),
-        dispatch: Dispatch::Blocking,
-        clock: Arc::new(SystemClock),
-    };
-    Ok(SqliteStore::open(settings)?.stores())
-}
-
-async fn mongodb(
-    project: &Project,
-    queue: &MongoConfig,
-    outputs: &MongoConfig,
-) -> Result<Stores, ConnectError> {
-    let environment = Environment::of_process();
-    let settings = MongoSettings {
-        queue: location(queue, &environment).await?,
-        collections: Collections {
-            jobs: queue.collection.clone(),
-            flows: project.queue.flows_collection.clone(),
-            auxiliary: project.queue.auxiliary_collection.clone(),
-            batches: project.queue.batches_collection.clone(),
-        },
-        outputs: location(outputs, &environment).await?,
-        outputs_collection: outputs.collection.clone(),
-        id_prefix: id_prefix(&project.queue),
-    };
-    Ok(MongoStore::open(settings).await?.into_stores())
-}
-
-async fn location(config: &MongoConfig, environment: &Environment) -> Result<Location, ConnectError> {
-    let address = match &config.server {
-        MongoServer::Uri(source) => Address::Uri(source.read(environment).await?.reveal().to_owned()),
-        MongoServer::Host { host, port } => {
-            let password = match &config.password {
-                Some(source) => Some(source.read(environment).await?.reveal().to_owned()),
-                None => None,
-            };
-            Address::Host(Host {
-                host: host.clone(),
-                port: Some(*port),
-                username: config.username.clone(),
-                password,
-                auth_source: config.auth_source.clone(),
-                options: client_options(config.client_options.as_document()),
-            })
-        }
-    };
-    Ok(Location { address, database: Some(config.database.clone()) })
-}
-
-/// Returns the options of a connection string that mean what these arguments of pymongo's `MongoClient` mean.
-fn client_options(arguments: &bson::Document) -> BTreeMap<String, String> {
-    let text = |value: &bson::Bson| match value {
-        bson::Bson::String(text) => Some(text.clone()),
-        bson::Bson::Boolean(_) | bson::Bson::Int32(_) | bson::Bson::Int64(_) => Some(value.to_string()),
-        _ => None,
-    };
-    arguments.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
-}
-
-fn id_prefix(queue: &QueueConfig) -> String {
-    queue.db_id_prefix.clone().unwrap_or_default()
-}
-
-fn unusable(part: &'static str, store: &StoreConfig) -> ConnectError {
-    ConnectError::StoreKind { part, kind: store.type_name().to_owned() }
 }
 
 /// Returns what a runner of this project acts on.

@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::{Block, Cell, Table, Tone, View};
 use crate::cli::session::{OpenProject, Session};
-use crate::config::{MongoServer, Project, StoreConfig};
+use crate::config::{JobStoreConfig, MongoServer, Project, StoreConfig};
+use crate::model::ids::JobKey;
 use crate::model::quote::quote;
 use crate::runner::connect;
 use crate::runner::plan::{HostPlan, Worker};
 use crate::scheduler::Printed;
+use crate::store::{Blobs, JobStore, StoreError};
 use crate::transport::{Answer, Command, CommandAnswer, Operation, TransportError};
 
 #[derive(Debug, Args)]
@@ -59,18 +61,51 @@ async fn check_stores(args: &CheckArgs, opened: &OpenProject, report: &mut Repor
         }
     }
     if !args.queue {
-        // A uuid that no job has: the answer counts, not what is in it.
-        match opened.stores.job_store.outputs.newest_outputs(&["jf-project-check".into()]).await {
-            Ok(_) => report.good("store of outputs", &place(&opened.project.jobstore.docs_store), "answers"),
-            Err(error) => report.hops.push(Hop::of_error("store of outputs", "", &error.into())),
+        check_job_store("", &opened.project.jobstore, &opened.stores.job_store, report).await;
+        for (name, config) in &opened.project.optional_jobstores {
+            if let Some(store) = opened.stores.optional.get(name) {
+                check_job_store(&format!(" of {name}"), config, store, report).await;
+            }
         }
     }
+}
+
+/// A name that no job and no part of an output has: the answer counts, not what is in it.
+const NOBODY: &str = "jf-project-check";
+
+/// Tries the outputs and each additional store; `whose` says which job store it is.
+async fn check_job_store(whose: &str, config: &JobStoreConfig, store: &JobStore, report: &mut Report) {
+    let at = place(&config.docs_store);
+    let answer = store.outputs.newest_outputs(&[NOBODY.into()]).await.map(drop);
+    report.hops.push(Hop::of_answer(&format!("store of outputs{whose}"), &at, answer));
+    for (name, config) in &config.additional_stores {
+        let (what, at) = (format!("additional store {name}{whose}"), place(config));
+        match store.additional.get(name) {
+            Some(blobs) => report.hops.push(Hop::of_answer(&what, &at, try_blobs(blobs.as_ref()).await)),
+            None => report.hops.push(Hop::bad(
+                &what,
+                &at,
+                "cannot be opened by this program",
+                "use SqliteStore, MongoStore, GridFSStore, S3Store or JSONStore for parts of outputs",
+            )),
+        }
+    }
+}
+
+/// Asks for a part that is not there, and removes none: an index, and the right to write, are tried with it.
+async fn try_blobs(blobs: &dyn Blobs) -> Result<(), StoreError> {
+    blobs.get_blobs(&[NOBODY.into()]).await?;
+    blobs.remove_blobs(&[JobKey::new(NOBODY, 1)]).await
 }
 
 /// Returns where a store is, without anything secret.
 fn place(store: &StoreConfig) -> String {
     match store {
-        StoreConfig::Sqlite { path } => path.display().to_string(),
+        StoreConfig::Sqlite { path } | StoreConfig::JsonFile { path } => path.display().to_string(),
+        StoreConfig::S3(s3) => {
+            let server = s3.endpoint_url.as_deref().map(|url| format!(" at {url}")).unwrap_or_default();
+            format!("s3://{}/{}{server}", s3.bucket, s3.sub_dir)
+        }
         StoreConfig::Mongo(mongo) | StoreConfig::GridFs { mongo, .. } => {
             let server = match &mongo.server {
                 MongoServer::Host { host, port } => format!("{host}:{port}"),
@@ -246,6 +281,13 @@ impl Hop {
         let advice = known
             .unwrap_or_else(|| format!("try `ssh {host} true` by hand until it works without a question"));
         Self::bad("host", host, &error.to_string(), &advice)
+    }
+
+    fn of_answer(what: &str, place: &str, answer: Result<(), StoreError>) -> Self {
+        match answer {
+            Ok(()) => Self::good(what, place, "answers"),
+            Err(error) => Self::of_error(what, place, &error.into()),
+        }
     }
 
     fn of_error(what: &str, place: &str, error: &CliError) -> Self {

@@ -1,5 +1,7 @@
 //! `queue`, `jobstore`, and the stores in them.
 
+mod parts;
+
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -20,14 +22,11 @@ const SQLITE_FILE: &str = "jobferry.db";
 const OUTPUTS_COLLECTION: &str = "outputs";
 
 /// The stores of maggma and jobflow that we cannot open, but whose names are no mistakes.
-const FOREIGN_TYPES: [&str; 15] = [
+const FOREIGN_TYPES: [&str; 12] = [
     "MemoryStore",
-    "JSONStore",
     "MontyStore",
     "MongograntStore",
-    "GridFSURIStore",
     "FileStore",
-    "S3Store",
     "AzureBlobStore",
     "OpenDataStore",
     "ConcatStore",
@@ -38,7 +37,12 @@ const FOREIGN_TYPES: [&str; 15] = [
     "JobStore",
 ];
 
-const OPENED_TYPES: [&str; 4] = ["SqliteStore", "MongoStore", "MongoURIStore", "GridFSStore"];
+/// What jobs and outputs can be kept in.
+const OPENED_TYPES: [&str; 3] = ["SqliteStore", "MongoStore", "MongoURIStore"];
+
+/// What parts of outputs can be kept in.
+const OPENED_FOR_PARTS: [&str; 7] =
+    ["SqliteStore", "MongoStore", "MongoURIStore", "GridFSStore", "GridFSURIStore", "S3Store", "JSONStore"];
 
 /// What a store is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,18 @@ enum Role {
     Queue,
     Outputs,
     Parts,
+    /// Of an `S3Store`.
+    Index,
+}
+
+impl Role {
+    /// Returns the types of stores that can be opened for it.
+    fn opened(self) -> &'static [&'static str] {
+        match self {
+            Self::Parts => &OPENED_FOR_PARTS,
+            Self::Queue | Self::Outputs | Self::Index => &OPENED_TYPES,
+        }
+    }
 }
 
 pub(super) fn queue(top: &mut Section<'_>, base: &Path, reader: &mut Reader<'_>) -> Option<QueueConfig> {
@@ -176,7 +192,10 @@ fn jobstore_at(at: &At<'_>, base: &Path, reader: &mut Reader<'_>) -> Option<Writ
     for key in ["save", "load"] {
         if let Some(at) = set(section.given(key)) {
             reader.record_raw(&at);
-            reader.unused(&at, "what is saved where is said by each job");
+            // A serialized job store has it that way, and means nothing by it.
+            if at.node.value != Value::Boolean(false) {
+                reader.unused(&at, "what is saved where is said by each job");
+            }
         }
     }
     section.finish(reader, |_| None);
@@ -189,12 +208,12 @@ fn beside_the_jobs(queue: &StoreConfig, reader: &mut Reader<'_>) -> StoreConfig 
         StoreConfig::Mongo(mongo) => {
             StoreConfig::Mongo(MongoConfig { collection: OUTPUTS_COLLECTION.to_owned(), ..mongo.clone() })
         }
-        StoreConfig::Sqlite { .. } | StoreConfig::GridFs { .. } | StoreConfig::Other { .. } => queue.clone(),
+        _ => queue.clone(),
     };
     let shown = match &store {
         StoreConfig::Sqlite { path } => format!("SqliteStore {}", path.display()),
         StoreConfig::Mongo(mongo) => format!("MongoStore {}.{}", mongo.database, mongo.collection),
-        StoreConfig::GridFs { .. } | StoreConfig::Other { .. } => store.type_name().to_owned(),
+        other => other.type_name().to_owned(),
     };
     reader.record_derived("jobstore.docs_store", shown);
     store
@@ -213,14 +232,16 @@ fn store(at: &At<'_>, role: Role, base: &Path, reader: &mut Reader<'_>) -> Optio
     at.table(&mut reader.faults)?;
     let Some(class) = class_of(at) else {
         let fault = at.fault("the store does not say what it is: the key `type` is missing");
-        let kinds = OPENED_TYPES.join(", ");
+        let kinds = role.opened().join(", ");
         reader.faults.push(fault.hint(format!("write `type: MongoStore`; known are {kinds}")));
         return None;
     };
     match (class, role) {
-        ("SqliteStore", Role::Queue | Role::Outputs) => sqlite(at, base, reader),
+        ("SqliteStore", _) => sqlite(at, base, reader),
         ("MongoStore" | "MongoURIStore", _) => mongo(at, reader).map(StoreConfig::Mongo),
-        ("GridFSStore", Role::Parts) => grid_fs(at, reader),
+        ("GridFSStore" | "GridFSURIStore", Role::Parts) => grid_fs(at, reader),
+        ("S3Store", Role::Parts) => parts::s3(at, base, reader),
+        ("JSONStore", Role::Parts) => parts::json_file(at, reader),
         _ => foreign(at, class, role, reader),
     }
 }
@@ -353,14 +374,17 @@ fn database_of(uri: &str) -> Option<String> {
 }
 
 fn foreign(at: &At<'_>, class: &str, role: Role, reader: &mut Reader<'_>) -> Option<StoreConfig> {
-    let known =
-        FOREIGN_TYPES.contains(&class) || OPENED_TYPES.contains(&class) || at.node.get("@module").is_some();
-    if !known {
-        let names: Vec<&str> = OPENED_TYPES.iter().chain(&FOREIGN_TYPES).copied().collect();
+    let names: Vec<&str> = OPENED_FOR_PARTS.iter().chain(&FOREIGN_TYPES).copied().collect();
+    let opened = role.opened().join(", ");
+    if !names.contains(&class) && at.node.get("@module").is_none() {
         let mut fault = at.fault(format!("`{class}` is no store"));
-        fault.hint =
-            hint_for(class, &names).or_else(|| Some(format!("use one of {}", OPENED_TYPES.join(", "))));
+        fault.hint = hint_for(class, &names).or_else(|| Some(format!("use one of {opened}")));
         reader.faults.push(fault);
+        return None;
+    }
+    if class == "MemoryStore" && matches!(role, Role::Parts | Role::Index) {
+        let fault = at.fault("a MemoryStore keeps nothing: parts of outputs would be lost in it");
+        reader.faults.push(fault.hint(format!("use one that lasts: {opened}")));
         return None;
     }
     if role == Role::Queue {
@@ -370,10 +394,19 @@ fn foreign(at: &At<'_>, class: &str, role: Role, reader: &mut Reader<'_>) -> Opt
     }
     reader.record_raw(at);
     let warning = at.fault(format!("a {class} cannot be opened here: jobs that need it will fail"));
-    reader.warnings.push(warning.hint(format!("those that can be: {}", OPENED_TYPES.join(", "))));
+    reader.warnings.push(warning.hint(format!("those that can be: {opened}")));
     let Value::Map(entries) = &at.node.value else { return None };
     let settings = RawSettings::from(entries_to_document(entries));
     Some(StoreConfig::Other { type_name: class.to_owned(), settings })
+}
+
+/// Reads `remote_jobstore`, as it is written.
+pub(super) fn remote_jobstore(top: &mut Section<'_>, reader: &mut Reader<'_>) -> Option<RawSettings> {
+    let settings = top.raw("remote_jobstore", reader);
+    if let (Some(at), Some(_)) = (top.given("remote_jobstore"), &settings) {
+        parts::check_remote_jobstore(&at, reader);
+    }
+    settings
 }
 
 fn set(at: Option<At<'_>>) -> Option<At<'_>> {

@@ -6,6 +6,7 @@ use crate::config::worker::{Gateway, Scheduler};
 use crate::config::{SecretSource, error::report};
 
 mod bad_files;
+mod parts;
 
 const LAPTOP: &str = include_str!("../../../config/examples/laptop.yaml");
 const CLUSTER: &str = include_str!("../../../config/examples/cluster.yaml");
@@ -151,7 +152,7 @@ JOB_STORE:
   "@module": jobflow.core.store
   "@class": JobStore
   docs_store: {type: MemoryStore}
-  additional_stores: {big: {type: S3Store, bucket: b, index: {type: MemoryStore}}}
+  additional_stores: {big: {type: AzureBlobStore, container_name: b, index: {type: MemoryStore}}}
 "#;
     let loaded = parse(text).unwrap();
     assert_eq!(loaded.project.worker("w").unwrap().scheduler, Scheduler::Slurm);
@@ -160,7 +161,7 @@ JOB_STORE:
     let StoreConfig::Mongo(outputs) = &loaded.project.jobstore.docs_store else { panic!("no MongoDB") };
     assert_eq!((outputs.database.as_str(), outputs.collection.as_str()), ("d", "outputs"));
     assert!(matches!(&loaded.project.jobstore.additional_stores["big"],
-        StoreConfig::Other { type_name, .. } if type_name == "S3Store"));
+        StoreConfig::Other { type_name, .. } if type_name == "AzureBlobStore"));
     assert_eq!(loaded.warnings.len(), 3);
 }
 
@@ -334,10 +335,12 @@ fn every_key_of_the_defaults_is_read() {
             ],
         ),
     ];
-    let stores: [(&str, &[&str]); 3] = [
+    let stores: [(&str, &[&str]); 5] = [
         ("SqliteStore", &["<store>", "<SqliteStore>"]),
         ("MongoStore", &["<store>", "<MongoStore>"]),
         ("GridFSStore", &["<store>", "<MongoStore>", "<GridFSStore>"]),
+        ("JSONStore", &["<store>", "<JSONStore>"]),
+        ("S3Store", &["<store>", "<S3Store>"]),
     ];
     for (place, templates) in sections {
         for template in templates {
@@ -345,8 +348,9 @@ fn every_key_of_the_defaults_is_read() {
         }
     }
     for (kind, templates) in stores {
-        let place = ["jobstore", if kind == "GridFSStore" { "additional_stores" } else { "docs_store" }, "s"];
-        let place = if kind == "GridFSStore" { &place[..] } else { &place[..2] };
+        let is_for_parts = ["GridFSStore", "JSONStore", "S3Store"].contains(&kind);
+        let place = ["jobstore", if is_for_parts { "additional_stores" } else { "docs_store" }, "s"];
+        let place = if is_for_parts { &place[..] } else { &place[..2] };
         for template in templates {
             check_all_known(place, defaults::section(&[template]), kind);
         }

@@ -28,6 +28,19 @@ pub(in crate::config) const PASSPHRASE: SecretKeys = SecretKeys {
 pub(in crate::config) const URI: SecretKeys =
     SecretKeys { literal: "uri", variable: "uri_env", file: "uri_file", command: "uri_command" };
 
+pub(in crate::config) const AWS_SECRET_KEY: SecretKeys = SecretKeys {
+    literal: "aws_secret_access_key",
+    variable: "aws_secret_access_key_env",
+    file: "aws_secret_access_key_file",
+    command: "aws_secret_access_key_command",
+};
+pub(in crate::config) const AWS_SESSION_TOKEN: SecretKeys = SecretKeys {
+    literal: "aws_session_token",
+    variable: "aws_session_token_env",
+    file: "aws_session_token_file",
+    command: "aws_session_token_command",
+};
+
 impl Section<'_> {
     /// Returns where a secret comes from; two places at once are a fault.
     pub(in crate::config) fn secret(

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn told(text: &str) -> String {
+pub(super) fn told(text: &str) -> String {
     parse(text).expect_err("the file is accepted")
 }
 
@@ -251,7 +251,7 @@ optional_jobstores:
     demo.yaml:14:21: the store does not say what it is: the key `type` is missing (in optional_jobstores.two.docs_store)
        |
     14 |   two: {docs_store: {host: h}}
-       |                     ^ write `type: MongoStore`; known are SqliteStore, MongoStore, MongoURIStore, GridFSStore
+       |                     ^ write `type: MongoStore`; known are SqliteStore, MongoStore, MongoURIStore
     ");
 }
 
