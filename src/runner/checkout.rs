@@ -18,11 +18,8 @@ const AHEAD_OF_LIMIT: u64 = 16;
 
 /// Claims READY jobs for every worker whose host answers.
 pub async fn activate(act: &Act) -> Result<Found, Hindrance> {
-    let load = act.stores.queue.load().await?;
     let nothing = Found::Nothing { again_in: act.plan.options.checkout_every };
-    if count(&load, &act.plan.worker_names(), State::Ready) == 0 {
-        return Ok(nothing);
-    }
+    let load = act.stores.queue.load(counted(act)).await?;
     let room = room(act, &load);
     if room.is_empty() {
         return Ok(nothing);
@@ -34,6 +31,15 @@ pub async fn activate(act: &Act) -> Result<Found, Hindrance> {
     tracing::debug!(jobs = claimed, "checked out {claimed} jobs");
     act.wake_hosts(|host| &host.stage);
     Ok(Found::More)
+}
+
+/// Jobs in the queue are counted only where somebody limits them: there may be very many.
+fn counted(act: &Act) -> &'static [State] {
+    let mut workers = act.plan.hosts.iter().flat_map(|host| &host.workers);
+    match workers.any(|worker| worker.max_jobs.is_some()) {
+        true => &[State::CheckedOut, State::Uploaded, State::Submitted, State::Running],
+        false => &[State::CheckedOut, State::Uploaded],
+    }
 }
 
 fn room(act: &Act, load: &Load) -> BTreeMap<String, u32> {

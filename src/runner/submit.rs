@@ -117,7 +117,8 @@ async fn uploaded(act: &Act, host: &HostPlan, memory: &Memory) -> Result<Vec<Job
     let awake: Vec<&Worker> =
         host.workers.iter().filter(|worker| !memory.resting.contains_key(&worker.name)).collect();
     let limited = awake.iter().any(|worker| worker.max_jobs.is_some());
-    let load = if limited { act.stores.queue.load().await? } else { BTreeMap::new() };
+    let in_queue = [State::Submitted, State::Running];
+    let load = if limited { act.stores.queue.load(&in_queue).await? } else { BTreeMap::new() };
     let mut jobs = Vec::new();
     for worker in awake.iter().filter(|worker| worker.max_jobs.is_some()) {
         let ours = [worker.name.clone()];

@@ -16,7 +16,9 @@ use super::lease::{Keeper, Standing};
 use super::plan::{HostPlan, Place};
 use super::reconcile::{self, Found, Why};
 use super::{checkout, collect, complete, poll, stage, submit};
+use crate::model::query::Detail;
 use crate::model::state::State;
+use crate::store::Work;
 
 /// When a run ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,8 +168,15 @@ async fn idle(act: &Act, until: Until) {
 }
 
 async fn nothing_to_do(act: &Act) -> bool {
-    let Some(Ok(load)) = act.undisturbed(act.stores.queue.load()).await else { return false };
     let workers = act.plan.worker_names();
     let moving = |state: &State| state.is_active() || *state == State::Ready;
-    State::ALL.iter().filter(|state| moving(state)).all(|state| checkout::count(&load, &workers, *state) == 0)
+    let moving: Vec<State> = State::ALL.into_iter().filter(moving).collect();
+    // One job that is at work says it all, and is found without counting.
+    let (states, detail) = (moving.clone(), Detail::Summary);
+    let one = Work { states, workers: workers.clone(), due: act.now(), limit: 1, detail };
+    if act.stores.queue.work(&one).await.is_ok_and(|jobs| !jobs.is_empty()) {
+        return false;
+    }
+    let Some(Ok(load)) = act.undisturbed(act.stores.queue.load(&moving)).await else { return false };
+    moving.iter().all(|state| checkout::count(&load, &workers, *state) == 0)
 }

@@ -89,8 +89,8 @@ pub trait Queue: Send + Sync {
     /// their jobs, jobs of an insert that never finished. Cost: the unfinished flows, not all.
     async fn repair(&self, at: Timestamp) -> Result<u64, StoreError>;
 
-    /// Returns how many jobs each worker has in each state that is not final.
-    async fn load(&self) -> Result<Load, StoreError>;
+    /// Returns how many jobs each worker has in each of these states. Cost: the jobs that are counted.
+    async fn load(&self, states: &[State]) -> Result<Load, StoreError>;
 
     /// Returns the jobs that pass the filter, in the order of the page.
     async fn jobs(
@@ -381,7 +381,7 @@ pub enum Applied {
     Lost,
 }
 
-/// Jobs per worker and state; final states are left out.
+/// Jobs per worker and state; what there is none of is left out.
 pub type Load = BTreeMap<String, BTreeMap<State, u64>>;
 
 /// A runner's wish to act for the project.

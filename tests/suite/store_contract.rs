@@ -72,7 +72,7 @@ macro_rules! contract_inside {
             flows: states_are_derived, lists_members_and_parents, filters, sorting;
             repair: half_done_is_finished, nothing_to_do_is_nothing;
             lease: one_owner_at_a_time, runs_out, renews_and_releases;
-            queries: each_filter, pages_and_sorts, names_with_wildcards, metadata, counts, load_leaves_final_out,
+            queries: each_filter, pages_and_sorts, names_with_wildcards, metadata, counts, load_counts_what_is_asked_for,
                 summaries_leave_out_the_large;
             outputs: newest_wins, put_twice_is_once, missing_are_left_out;
             files: bytes_and_paths, large, missing, wrong_hash_is_refused, unreadable_source, put_twice;

@@ -219,8 +219,9 @@ impl Queue for MongoStore {
         self.run("mend jobs", LONG, |server| async move { repair::repair(&server, at).await }).await
     }
 
-    async fn load(&self) -> Result<Load, StoreError> {
-        self.run("count jobs", LONG, |server| async move { query::load(&server).await }).await
+    async fn load(&self, states: &[State]) -> Result<Load, StoreError> {
+        let states = states.to_vec();
+        self.run("count jobs", LONG, |server| async move { query::load(&server, &states).await }).await
     }
 
     async fn jobs(

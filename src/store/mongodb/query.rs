@@ -278,11 +278,10 @@ pub(super) async fn count_by_state(
     Ok(counts)
 }
 
-/// Returns how many jobs each worker has in each state that is not final.
-pub(super) async fn load(server: &Server) -> Result<Load, Fault> {
-    let states: Vec<State> = State::ALL.into_iter().filter(|state| !state.is_final()).collect();
+/// Returns how many jobs each worker has in each of these states.
+pub(super) async fn load(server: &Server, states: &[State]) -> Result<Load, Fault> {
     let by_worker = doc! { "_id": { "worker": "$worker", "state": "$state" }, "count": { "$sum": 1 } };
-    let groups = [doc! { "$match": { "state": in_states(&states) } }, doc! { "$group": by_worker }];
+    let groups = [doc! { "$match": { "state": in_states(states) } }, doc! { "$group": by_worker }];
     let mut load = Load::new();
     let cursor = server.jobs().aggregate(groups).await?;
     for group in cursor.try_collect::<Vec<Document>>().await? {

@@ -72,8 +72,9 @@ impl Queue for SqliteStore {
         Ok(mended)
     }
 
-    async fn load(&self) -> Result<Load, StoreError> {
-        self.read("count jobs", load).await
+    async fn load(&self, states: &[State]) -> Result<Load, StoreError> {
+        let states = states.to_vec();
+        self.read("count jobs", move |connection| load(connection, &states)).await
     }
 
     async fn jobs(
@@ -156,14 +157,14 @@ fn find_work(connection: &Connection, work: &Work) -> Result<Vec<JobRecord>, Fai
     rows::jobs(connection, &numbers, work.detail)
 }
 
-fn load(connection: &Connection) -> Result<Load, Failure> {
+fn load(connection: &Connection, states: &[State]) -> Result<Load, Failure> {
     let mut load = Load::new();
     let mut statement =
         prepared(connection, "SELECT worker, count(*) FROM jobs WHERE state = ?1 GROUP BY worker")?;
-    for state in State::ALL.into_iter().filter(|state| !state.is_final()) {
+    for state in states {
         let mut rows = statement.query([state.stored_name()])?;
         while let Some(row) = rows.next()? {
-            load.entry(row.get(0)?).or_default().insert(state, count(row, 1)?);
+            load.entry(row.get(0)?).or_default().insert(*state, count(row, 1)?);
         }
     }
     Ok(load)

@@ -134,8 +134,8 @@ impl Queue for FaultyStore {
     async fn repair(&self, at: Timestamp) -> Result<u64, StoreError> {
         self.call(self.inner.queue.repair(at)).await
     }
-    async fn load(&self) -> Result<Load, StoreError> {
-        self.call(self.inner.queue.load()).await
+    async fn load(&self, states: &[State]) -> Result<Load, StoreError> {
+        self.call(self.inner.queue.load(states)).await
     }
     async fn jobs(
         &self,

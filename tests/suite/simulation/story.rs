@@ -128,7 +128,7 @@ impl Story<'_> {
             }
             Ok(Ended::OutOfTime) => Err("the last runner ran out of time".into()),
             Err(_) => {
-                let load = queue.load().await;
+                let load = queue.load(&State::ALL).await;
                 Err(format!("not done after {CALM_LIMIT:?}: {load:?}"))
             }
         }
@@ -209,9 +209,9 @@ impl Story<'_> {
     /// Returns whether all is done. Jobs that the user has stopped are resumed.
     async fn look_and_resume(&self, flow: &str) -> bool {
         let queue = &self.cabinet.stores.queue;
-        let load = queue.load().await.unwrap();
-        let moving = |(state, jobs): (&State, &u64)| *state != State::Waiting && *jobs > 0;
-        let moves_on = load.values().flatten().any(moving);
+        let moving = |state: &State| !state.is_final() && *state != State::Waiting;
+        let moving: Vec<State> = State::ALL.into_iter().filter(moving).collect();
+        let moves_on = !queue.load(&moving).await.unwrap().is_empty();
         if !moves_on && self.world.lock().stopped.values().all(|at| at.elapsed() > RESUME_AFTER) {
             let jobs = verify::jobs(&self.cabinet.stores, flow).await;
             if jobs.iter().all(|job| job.state == State::Completed) {

@@ -201,14 +201,16 @@ pub(super) async fn counts(bench: &Bench) {
     assert_eq!(queue.count_jobs_by_state(&ready).await.unwrap(), counted(&[(State::Ready, 1)]));
 }
 
-pub(super) async fn load_leaves_final_out(bench: &Bench) {
+pub(super) async fn load_counts_what_is_asked_for(bench: &Bench) {
     some_jobs(bench).await;
     insert(&bench.stores, flow("h", [job("w1", &["none"]), job("w2", &[])])).await;
     advance(&bench.stores, &key("w2"), &[Event::Pause]).await;
-    let load = bench.stores.queue.load().await.unwrap();
+    let load = bench.stores.queue.load(&[State::Waiting, State::Ready, State::CheckedOut]).await.unwrap();
     let w = BTreeMap::from([(State::Waiting, 1), (State::Ready, 1), (State::CheckedOut, 1)]);
     let v = BTreeMap::from([(State::Ready, 1)]);
     assert_eq!(load, BTreeMap::from([("w".to_owned(), w), ("v".to_owned(), v)]));
+    let paused = bench.stores.queue.load(&[State::Paused, State::Running]).await.unwrap();
+    assert_eq!(paused, BTreeMap::from([("w".to_owned(), BTreeMap::from([(State::Paused, 1)]))]));
 }
 
 pub(super) async fn summaries_leave_out_the_large(bench: &Bench) {

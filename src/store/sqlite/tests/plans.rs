@@ -113,7 +113,7 @@ async fn use_queue(store: &SqliteStore) {
         store.finish(&[Move::of(&jobs[0], Some(event), at(3), "me").into()]).await.unwrap();
     }
     store.repair(at(4)).await.unwrap();
-    store.load().await.unwrap();
+    store.load(&State::ALL).await.unwrap();
     store.ping().await.unwrap();
     let holder = Holder {
         host: "h".into(),

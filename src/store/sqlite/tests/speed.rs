@@ -89,6 +89,6 @@ async fn listings(path: &std::path::Path) {
     store.flows(&FlowFilter::default(), &Page::default()).await.unwrap();
     println!("list 10 flows of {JOBS}: {:?}", start.elapsed());
     let start = Instant::now();
-    store.load().await.unwrap();
+    store.load(&State::ALL).await.unwrap();
     println!("load: {:?}", start.elapsed());
 }

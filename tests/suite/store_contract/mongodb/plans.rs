@@ -96,7 +96,7 @@ async fn use_everything(stores: &Stores) {
     queue.finish(&endings(&moves)).await.unwrap();
     queue.apply(&moves).await.unwrap();
     queue.repair(at(60)).await.unwrap();
-    queue.load().await.unwrap();
+    queue.load(&State::ALL).await.unwrap();
     list_jobs(stores).await;
     list_flows(stores).await;
     keep_contents(stores).await;
