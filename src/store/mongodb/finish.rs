@@ -12,6 +12,7 @@ use super::super::{Applied, Ending, Move};
 use super::access::{Access, Body, Command, Fault, only, transact};
 use super::derive::derive_flows;
 use super::grow;
+use super::locks::Held;
 use super::moves::{
     Also, apply_statements, attempt_of, by_key, flow_of, in_state, key_of, reporting, statement,
 };
@@ -41,9 +42,11 @@ pub(super) async fn finish(server: &Server, endings: &[Ending]) -> Result<Vec<Ap
         applied.extend(match server.topology().await? {
             Topology::Transactions => transact(server, &Finish { endings: some }).await?,
             Topology::Standalone => {
-                let mut held = Vec::new();
+                let mut held = Held::nothing();
                 let answer = finish_in_steps(server, some, &mut held).await;
-                grow::unlock(server, held).await?;
+                if some.iter().any(|ending| !ending.growth.is_nothing()) {
+                    held.release(server).await?;
+                }
                 answer?
             }
         });
@@ -54,7 +57,7 @@ pub(super) async fn finish(server: &Server, endings: &[Ending]) -> Result<Vec<Ap
 async fn finish_in_steps(
     server: &Server,
     endings: &[Ending],
-    held: &mut Vec<grow::Held>,
+    held: &mut Held,
 ) -> Result<Vec<Applied>, Fault> {
     let mut access = Access::plain(server);
     let ready = prepare(&mut access, endings, held).await?;
@@ -74,11 +77,7 @@ async fn finish_in_steps(
 }
 
 /// Returns which endings can go on: their flow is not locked by others, or does not grow.
-async fn prepare(
-    access: &mut Access<'_>,
-    endings: &[Ending],
-    held: &mut Vec<grow::Held>,
-) -> Result<Vec<bool>, Fault> {
+async fn prepare(access: &mut Access<'_>, endings: &[Ending], held: &mut Held) -> Result<Vec<bool>, Fault> {
     let mut ready = Vec::with_capacity(endings.len());
     for ending in endings {
         ready.push(grow::prepare(access, ending, held).await?);
@@ -114,7 +113,7 @@ impl Body for Finish<'_> {
             let statement = ending_statement(ending)?;
             // Of two moves of one job the second one comes too late.
             let is_there = present.remove(&step.key) == Some((step.expected, step.attempt))
-                && grow::prepare(access, ending, &mut Vec::new()).await?;
+                && grow::prepare(access, ending, &mut Held::nothing()).await?;
             applied.push(if is_there { Applied::Done } else { Applied::Lost });
             if is_there {
                 done.push(step.key.clone());

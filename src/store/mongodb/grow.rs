@@ -8,14 +8,15 @@
 //! stored become part of the flow, those of a move that never was are removed.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use ::mongodb::bson::{Bson, Document, doc};
 
+use super::super::actions::{Locks, Mandate};
 use super::super::{Ending, Move, StoreError, codec};
 use super::access::{Access, Command, Fault, durable, only};
 use super::finish::{MOST_UUIDS, Signature, parents_of, state_of};
 use super::insert::{take_numbers, with_id};
+use super::locks::Held;
 use super::moves::{attempt_of, by_key, flow_of, key_of};
 use super::{Server, Topology};
 use crate::model::Timestamp;
@@ -23,28 +24,19 @@ use crate::model::ids::{JobKey, Token};
 use crate::model::job::{Growth, Stop};
 use crate::model::state::{Event, State};
 
-/// A lock that is held longer was left by a process that died: growing takes seconds.
-const LOCK_LIMIT: Duration = Duration::from_secs(60);
-
-/// A flow that is locked while it grows.
-pub(super) struct Held {
-    flow: String,
-    lock: String,
-}
-
 /// Makes ready what the ending adds to its flow, if anything; false when the flow is locked by somebody else or the
 /// job is gone.
 pub(super) async fn prepare(
     access: &mut Access<'_>,
     ending: &Ending,
-    held: &mut Vec<Held>,
+    held: &mut Held,
 ) -> Result<bool, Fault> {
     if ending.growth.is_nothing() {
         return Ok(true);
     }
     let Some(flow) = flow_of_job(access, &ending.step.key).await? else { return Ok(false) };
     let is_ours = match access.server.topology().await? {
-        Topology::Standalone => lock(access.server, flow, ending.step.at, held).await?,
+        Topology::Standalone => lock(access, flow, &ending.step, held).await?,
         Topology::Transactions => is_free(access, &flow).await?,
     };
     if is_ours {
@@ -66,47 +58,12 @@ async fn is_free(access: &mut Access<'_>, flow: &str) -> Result<bool, Fault> {
     Ok(!access.find(&flows, filter, only(&["uuid"])).await?.is_empty())
 }
 
-async fn lock(server: &Server, flow: String, at: Timestamp, held: &mut Vec<Held>) -> Result<bool, Fault> {
-    if held.iter().any(|one| one.flow == flow) {
-        return Ok(true);
-    }
-    let limit = i64::try_from(LOCK_LIMIT.as_millis()).unwrap_or(i64::MAX);
-    let until = Timestamp::from_millis(at.timestamp_millis().saturating_add(limit));
-    let lock = uuid::Uuid::new_v4().to_string();
-    let free = doc! { "uuid": &flow, "$or": [{ "lock_id": null }, expired(at)] };
-    let take = doc! { "$set": { "lock_id": &lock, "lock_time": at, "jobferry.lock": { "id": &lock, "until": until } } };
-    let taken = server.flows().update_one(free, take).write_concern(durable()).await?;
-    let is_ours = taken.matched_count == 1;
-    if is_ours {
-        held.push(Held { flow, lock });
-    }
-    Ok(is_ours)
-}
-
-/// A lock of ours that nobody holds any more; one of the Python side never ends by itself.
-fn expired(at: Timestamp) -> Document {
-    doc! { "jobferry.lock.until": { "$lt": at }, "$expr": { "$eq": ["$lock_id", "$jobferry.lock.id"] } }
-}
-
-/// Gives the flows free again.
-pub(super) async fn unlock(server: &Server, held: Vec<Held>) -> Result<(), Fault> {
-    for one in held {
-        let filter = doc! { "uuid": one.flow, "lock_id": one.lock };
-        server.flows().update_one(filter, release()).write_concern(durable()).await?;
-    }
-    Ok(())
-}
-
-/// Gives those flows free whose lock was left by a process that died; returns how many.
-pub(super) async fn unlock_expired(server: &Server, at: Timestamp) -> Result<u64, Fault> {
-    let mut filter = expired(at);
-    filter.insert("lock_id", doc! { "$type": "string" });
-    let freed = server.flows().update_many(filter, release()).write_concern(durable()).await?;
-    Ok(freed.modified_count)
-}
-
-fn release() -> Document {
-    doc! { "$set": { "lock_id": null, "lock_time": null }, "$unset": { "jobferry.lock": "" } }
+async fn lock(access: &mut Access<'_>, flow: String, step: &Move, held: &mut Held) -> Result<bool, Fault> {
+    let mandate = Mandate { by: step.by.clone(), at: step.at, locks: Locks::Honour };
+    held.take(access.server, std::iter::empty(), std::iter::once(flow.clone()), &mandate).await?;
+    let flows = access.server.names.flows.clone();
+    let filter = doc! { "uuid": flow, "lock_id": &held.id };
+    Ok(!access.find(&flows, filter, only(&["uuid"])).await?.is_empty())
 }
 
 async fn insert(access: &mut Access<'_>, ending: &Ending) -> Result<(), Fault> {

@@ -27,7 +27,6 @@ pub(super) async fn repair(server: &Server, at: Timestamp) -> Result<u64, Fault>
     settle(&mut access, &jobs, &signature).await?;
     mended = mended.saturating_add(u64::try_from(jobs.len()).unwrap_or(u64::MAX));
     mended = mended.saturating_add(grow::remove_orphans(server).await?);
-    mended = mended.saturating_add(grow::unlock_expired(server, at).await?);
     for flows in unfinished_flows(server).await?.chunks(MOST_FLOWS) {
         mended = mended.saturating_add(release_waiting(&mut access, flows, &signature).await?);
         mended = mended.saturating_add(derive_flows(&mut access, flows.to_vec(), at).await?);
