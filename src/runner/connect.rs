@@ -52,7 +52,7 @@ pub fn plan(project: &Project) -> Plan {
     let exec_configs: BTreeMap<String, Setup> =
         project.exec_config.iter().map(|(name, config)| (name.clone(), exec_config(config))).collect();
     let hosts = hosts.into_iter().map(|(_, host)| host).collect();
-    let remote_store = RemoteStore::default();
+    let remote_store = remote_store(project);
     Plan { project: project.name.clone(), hosts, exec_configs, remote_store, here, options: options(project) }
 }
 
@@ -190,6 +190,15 @@ fn worker(name: &str, settings: &config::Worker) -> Result<Worker, ConnectError>
         poll_floor: settings.jobferry.poll_floor,
         keep_attempts: settings.jobferry.keep_attempts,
         download_delay: settings.delay_download,
+    })
+}
+
+/// The reader of project files has refused what cannot be used.
+fn remote_store(project: &Project) -> RemoteStore {
+    let Some(settings) = &project.remote_jobstore else { return RemoteStore::default() };
+    RemoteStore::from_document(settings.as_document()).unwrap_or_else(|error| {
+        tracing::warn!("the remote_jobstore of the project is not used: {error}");
+        RemoteStore::default()
     })
 }
 

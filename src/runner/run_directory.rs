@@ -9,6 +9,10 @@ use crate::worker::remote_store::{Encoding, RemoteStore};
 use crate::worker::script::{self, Attempt, CommandPayload, Payload, Program, Setup};
 use crate::worker::{input, layout};
 
+/// Said before the job runs: afterwards its results would be lost.
+const UNREADABLE_FORM: &str = "the results of Python jobs in the form of the project's remote_jobstore cannot be read \
+                               back: write maggma_json, orjson or msgspec_json there, or leave it out";
+
 /// A file for the run directory.
 pub struct RunFile {
     pub path: String,
@@ -44,6 +48,9 @@ pub fn files(plan: &Plan, worker: &Worker, prepared: &Prepared<'_>) -> Result<Ve
     let mut files = Vec::new();
     let payload = match spec {
         None => {
+            if plan.remote_store.encoding() != Encoding::Json {
+                return Err(UNREADABLE_FORM.to_owned());
+            }
             files.extend(needed_outputs(&plan.remote_store, prepared.needed)?);
             Payload::Python
         }
@@ -84,7 +91,7 @@ fn needed_outputs(store: &RemoteStore, needed: &[&OutputDocument]) -> Result<Opt
     if needed.is_empty() {
         return Ok(None);
     }
-    if store.encoding() != Encoding::Json || store.is_packed() {
+    if store.is_packed() {
         return Err(
             "it refers to a property of a Python object, which can be resolved on the worker only with a \
                     remote_jobstore of unpacked JSON"
