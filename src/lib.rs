@@ -28,16 +28,17 @@
 //! 2. [`runner::checkout`] claims it: CHECKED_OUT, and its attempt is one larger. From here on the attempt has a name,
 //!    its [`model::ids::Token`].
 //! 3. [`runner::stage`] puts the outputs of other jobs in the place of references ([`jobflow::reference::resolve`]),
-//!    makes the files of its run directory ([`worker::script`]) and uploads them, many jobs in one round trip:
-//!    UPLOADED.
+//!    makes the files of its run directory ([`worker::script`]; the serialized job itself, [`worker::input`], for a job
+//!    that is a Python function) and uploads them, many jobs in one round trip: UPLOADED.
 //! 4. [`runner::submit`] hands the script to the scheduler, many jobs in one round trip, each exactly once
 //!    ([`worker::submission`]): SUBMITTED, with the scheduler's id.
 //! 5. On the worker the wrapper takes the start lock, runs the program, and writes the end marker
 //!    ([`worker::end_marker`]) last; then an empty file in the spool of ended attempts.
 //! 6. [`runner::poll`] lists the spool and asks the scheduler, one question per host: RUNNING, then TERMINATED.
 //! 7. [`runner::collect`] fetches the results, compared by size and SHA-256: DOWNLOADED.
-//! 8. [`runner::complete`] judges them ([`runner::verdict`]), stores outputs and kept files, and ends the job: COMPLETED
-//!    or FAILED; children whose parents are all done become READY in the same step.
+//! 8. [`runner::complete`] judges them ([`runner::verdict`]), stores outputs, their parts in additional stores and kept
+//!    files, and ends the job: COMPLETED or FAILED. In the same step the flow grows by what a Python job's response
+//!    asks for ([`jobflow::response`]), and children whose parents are all done become READY.
 //!
 //! What is stored is always ahead of what is done, or doing it twice is doing it once: so a runner may be killed
 //! anywhere, and the next one goes on from the store.
