@@ -136,7 +136,8 @@ impl Response {
     /// Returns what the response of the job in `record` does to the job's flow.
     ///
     /// New jobs have the worker, priority, `exec_config` and resources of the job, unless they say otherwise. Those that
-    /// need no other new job have the parents of the job when they replace it, else the job as their parent.
+    /// need no other new job have the parents of the job when they replace it, else the job as their parent; additions
+    /// wait for the detour of the same response as well.
     pub fn growth(&self, record: &JobRecord) -> Result<Growth, GrowthError> {
         let mut growth = Growth { stop: self.stop, ..Growth::default() };
         let kinds =
@@ -144,10 +145,13 @@ impl Response {
         for (kind, value) in kinds {
             let Some(value) = value else { continue };
             let (jobs, leaves) = new_jobs(kind, value, record)?;
-            growth.jobs.extend(jobs);
             if kind == Kind::Detour {
+                // The additions of the same response are among those who wait for the job.
+                let waits = |job: &&mut NewJob| job.parents.contains(&record.key.uuid);
+                growth.jobs.iter_mut().filter(waits).for_each(|job| job.parents.extend_from_slice(&leaves));
                 growth.detour_leaves = leaves;
             }
+            growth.jobs.extend(jobs);
         }
         Ok(growth)
     }

@@ -259,6 +259,7 @@ fn wrong_command_lines_are_refused() {
 
         For more information, try '--help'.
         ");
+    place.write("flow.yaml", "jobs: {one: {command: ['true']}}\n");
     assert_snapshot!(place.jf("submit --cpus 4 flow.yaml"), @r"
         exit: 2
         ----- stdout

@@ -11,7 +11,7 @@ use crate::model::resources::Resources;
 
 /// What surrounds a single command.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
-#[command(next_help_heading = "For one command")]
+#[command(next_help_heading = "For one command; all but --name and --env also for jobflow's flows")]
 pub(super) struct CommandOptions {
     /// Name of the job; without it the program's
     #[arg(short, long)]
@@ -82,8 +82,22 @@ impl CommandOptions {
             .hint("write them into the flow file, under `defaults`; `jf submit --format-help` explains it"))
     }
 
+    /// Refuses what cannot be said of a flow of jobflow.
+    pub(super) fn refuse_with_jobflow(&self) -> Result<(), CliError> {
+        if self.name.is_none() && self.environment.is_empty() {
+            return Ok(());
+        }
+        Err(CliError::usage("--name and --env are for one command, not for a Flow or Job of jobflow")
+            .hint("jobs have their names in Python, and variables come from `--exec-config`"))
+    }
+
+    /// Returns what goes first, if that is said.
+    pub(super) fn priority(&self) -> Option<i32> {
+        self.priority
+    }
+
     /// Returns what is asked of the scheduler; none leaves it to the worker.
-    fn resources(&self) -> Option<Resources> {
+    pub(super) fn resources(&self) -> Option<Resources> {
         let asked = Resources {
             nodes: self.nodes,
             tasks: self.tasks,

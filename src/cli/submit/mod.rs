@@ -1,6 +1,7 @@
-//! `jf submit`: a flow file, or one command, becomes jobs in the store.
+//! `jf submit`: a flow file, a flow that Python serialized, or one command becomes jobs in the store.
 
 mod command;
+mod jobflow;
 mod preview;
 mod source;
 pub(super) mod wait;
@@ -27,13 +28,14 @@ use crate::store::NewFile;
 /// Submit a flow file, or one command
 ///
 /// A flow file describes jobs, what they need and how they depend on each other; `jf submit --format-help` explains
-/// it. One command needs no file: `jf submit --cpus 4 -- relax in.xyz`.
+/// it. One command needs no file: `jf submit --cpus 4 -- relax in.xyz`. A Flow or Job of jobflow, or a list of them, is
+/// submitted as `json.dumps(flow, cls=MontyEncoder)` wrote it.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "jf submit [OPTIONS] <FLOW_FILE>\n       jf submit [OPTIONS] -- <PROGRAM> [ARG]..."
 )]
 pub(in crate::cli) struct SubmitArgs {
-    /// The flow: a .yaml, .json or .toml file, or - for stdin
+    /// The flow: a .yaml, .json or .toml file, ours or jobflow's, or - for stdin
     #[arg(
         value_name = "FLOW_FILE",
         required_unless_present_any = ["program", "schema", "format_help"],
@@ -45,6 +47,8 @@ pub(in crate::cli) struct SubmitArgs {
     worker: Option<String>,
     #[command(flatten)]
     command: command::CommandOptions,
+    #[command(flatten)]
+    jobflow: jobflow::JobflowOptions,
     /// The program and its arguments, run as they are, through no shell
     #[arg(last = true, value_name = "PROGRAM")]
     program: Vec<String>,
@@ -115,7 +119,12 @@ pub(super) fn compile_file(
     project: &Project,
     session: &Session,
 ) -> Result<(NewFlow, Vec<NewFile>), CliError> {
-    compile_source(&source::read(file, None)?, None, project, session)
+    match source::read(file, None)? {
+        source::FlowText::FlowFile(source) => compile_source(&source, None, project, session),
+        source::FlowText::Serialized(_) => {
+            Err(CliError::input(format!("{} is no flow file", file.display())))
+        }
+    }
 }
 
 /// Returns the flow with the names it uses checked against the project, and the files to be stored with it.
@@ -125,12 +134,25 @@ fn compile(
     session: &Session,
 ) -> Result<(NewFlow, Vec<NewFile>), CliError> {
     let source = match &args.file {
-        Some(file) => {
-            args.command.refuse_with_file()?;
-            source::read(file, args.format.map(FormatName::format))?
-        }
+        Some(file) => match source::read(file, args.format.map(FormatName::format))? {
+            source::FlowText::FlowFile(source) => {
+                args.command.refuse_with_file()?;
+                source
+            }
+            source::FlowText::Serialized(serialized) => {
+                args.command.refuse_with_jobflow()?;
+                let given = jobflow::Given {
+                    worker: args.worker.clone(),
+                    priority: args.command.priority(),
+                    resources: args.command.resources().map(|resources| resources.to_document()),
+                };
+                let flow = args.jobflow.compile(serialized, given, project, session)?;
+                return Ok((flow, Vec::new()));
+            }
+        },
         None => args.command.source(&args.program)?,
     };
+    args.jobflow.refuse_otherwise()?;
     compile_source(&source, args.worker.clone(), project, session)
 }
 

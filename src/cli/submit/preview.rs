@@ -28,6 +28,8 @@ struct PreviewJob {
     /// Names of the jobs it waits for.
     after: Vec<String>,
     resources: Option<Document>,
+    priority: i32,
+    exec_config: Option<Bson>,
     /// Path in the run directory, and content.
     files: Vec<(String, String)>,
 }
@@ -61,6 +63,8 @@ fn preview(job: &NewJob, flow: &NewFlow, plan: &Plan) -> Result<PreviewJob, CliE
         worker: job.worker.clone(),
         after: job.parents.iter().map(|uuid| name_of(uuid, flow)).collect(),
         resources: job.resources.clone(),
+        priority: job.priority,
+        exec_config: job.exec_config.clone(),
         files: shown.filter(|(path, _)| is_script(path)).collect(),
     })
 }
@@ -161,6 +165,8 @@ impl View for Preview {
                 "worker": job.worker,
                 "after": job.after,
                 "resources": job.resources.as_ref().map_or(Value::Null, document),
+                "priority": job.priority,
+                "exec_config": job.exec_config.as_ref().map_or(Value::Null, plain),
                 "files": files,
             })
         };
@@ -168,6 +174,7 @@ impl View for Preview {
             "name": self.flow.name,
             "flow_id": self.flow.uuid,
             "metadata": document(&self.flow.metadata),
+            "jobstore": self.flow.jobstore,
             "jobs": self.jobs.iter().map(job).collect::<Vec<_>>(),
         })
     }

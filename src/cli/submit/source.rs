@@ -1,4 +1,4 @@
-//! Where a flow comes from: its file, and the files it names.
+//! Where a flow comes from: its file, and the files it names; and whether the file is ours or jobflow's.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -6,13 +6,32 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use bson::Bson;
 use sha2::{Digest as _, Sha256};
 
 use crate::cli::error::CliError;
-use crate::flowfile::fault::{Fault, render};
-use crate::flowfile::source::{Format, TEXT_LIMIT_BYTES};
+use crate::flowfile::fault::{Fault, Faults, render};
+use crate::flowfile::source::Format;
 use crate::flowfile::{self, FlowPlan, LocalContent, LocalFile};
+use crate::jobflow::flow::is_serialized_flow;
+use crate::jobflow::json;
 use crate::store::{FileSource, NewFile};
+
+/// How large a text may be. Flow files have a limit of their own below this; serialized flows hold whole structures.
+const TEXT_LIMIT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What stands in a file.
+pub(super) enum FlowText {
+    FlowFile(Source),
+    Serialized(Serialized),
+}
+
+/// A `Flow` or `Job` of jobflow, or a list of them.
+pub(super) struct Serialized {
+    pub(super) value: Bson,
+    /// As the user named its file.
+    pub(super) shown: String,
+}
 
 /// A flow before it is compiled, and its text for messages.
 pub(super) struct Source {
@@ -34,7 +53,7 @@ pub(super) struct Local {
 }
 
 /// Returns the flow in the file, `-` being stdin, or everything that is wrong with it.
-pub(super) fn read(file: &Path, format: Option<Format>) -> Result<Source, CliError> {
+pub(super) fn read(file: &Path, format: Option<Format>) -> Result<FlowText, CliError> {
     let (text, shown, folder) = if file == Path::new("-") {
         (read_text(&mut io::stdin().lock(), "stdin")?, "stdin".to_owned(), PathBuf::from("."))
     } else {
@@ -44,20 +63,37 @@ pub(super) fn read(file: &Path, format: Option<Format>) -> Result<Source, CliErr
         (read_text(&mut opened, &shown)?, shown, folder)
     };
     let format = format.or_else(|| Format::of_path(file)).unwrap_or_else(|| Format::guess(&text));
+    if let Some(value) = serialized(&text, format) {
+        return Ok(FlowText::Serialized(Serialized { value, shown }));
+    }
     let name = file.file_stem().map_or_else(|| "flow".into(), |stem| stem.to_string_lossy());
     let name = if name == "-" { "flow".into() } else { name };
     match flowfile::parse(&text, format, &name) {
-        Ok(plan) => Ok(Source { plan, text, shown, folder }),
+        Ok(plan) => Ok(FlowText::FlowFile(Source { plan, text, shown, folder })),
         Err(faults) => Err(faulty(&faults, &shown, &text)),
     }
 }
 
+/// Returns the value of the text if it is a serialized flow of jobflow. JSON is read as Python writes it.
+fn serialized(text: &str, format: Format) -> Option<Bson> {
+    if !text.contains("@class") {
+        return None;
+    }
+    let value = if text.trim_start().starts_with(['{', '[']) {
+        json::parse(text.trim_start_matches('\u{feff}').as_bytes()).ok()?
+    } else if format == Format::Yaml {
+        flowfile::source::read(text, format, &mut Faults::default())?.to_bson()
+    } else {
+        return None;
+    };
+    is_serialized_flow(&value).then_some(value)
+}
+
 fn read_text(source: &mut dyn Read, shown: &str) -> Result<String, CliError> {
-    let limit = u64::try_from(TEXT_LIMIT_BYTES).unwrap_or(u64::MAX);
     let mut text = String::new();
     // One more than the limit, so that the reader of the format says that it is too long.
     source
-        .take(limit.saturating_add(1))
+        .take(TEXT_LIMIT_BYTES.saturating_add(1))
         .read_to_string(&mut text)
         .map_err(|error| unreadable(shown, &error))?;
     Ok(text)

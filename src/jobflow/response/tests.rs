@@ -49,7 +49,7 @@ fn shape(growth: &Growth) -> Vec<(&str, i32, Vec<&str>)> {
         .iter()
         .map(|job| {
             (
-                &job.key.uuid[..4],
+                job.key.uuid.get(..4).unwrap_or(&job.key.uuid),
                 job.key.index,
                 job.parents.iter().map(|uuid| uuid.get(..4).unwrap_or(uuid)).collect(),
             )
@@ -77,6 +77,17 @@ fn a_detour_has_the_job_as_its_parent_and_tells_its_leaves() {
     let growth = response(DETOURED).growth(&current).unwrap();
     assert_eq!(shape(&growth), [("5c68", 1, vec!["c"]), ("57dd", 1, vec!["5c68"])]);
     assert_eq!(growth.detour_leaves, ["57dd9a93-f74d-4794-9c4a-c0e0cc63a753"]);
+}
+
+#[test]
+fn additions_wait_for_the_detour_of_the_same_response() {
+    let flow =
+        |uuid: &str, jobs: &str| format!(r#"{{"@class": "Flow", "uuid": "{uuid}", "jobs": [{jobs}]}}"#);
+    let job = |uuid: &str| format!(r#"{{"function": {{"@callable": "f"}}, "uuid": "{uuid}"}}"#);
+    let (added, detour) = (flow("f", &job("a")), flow("g", &format!("{}, {}", job("d"), job("e"))));
+    let text = format!(r#"{{"response": {{"addition": {added}, "detour": {detour}}}}}"#);
+    let growth = response(text.as_bytes()).growth(&record("c", "top")).unwrap();
+    assert_eq!(shape(&growth), [("a", 1, vec!["c", "d", "e"]), ("d", 1, vec!["c"]), ("e", 1, vec!["c"])]);
 }
 
 #[test]
