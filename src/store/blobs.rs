@@ -60,6 +60,16 @@ pub async fn load_blobs(
     Ok(incomplete)
 }
 
+/// Removes the outputs of exactly these jobs together with their parts; those that do not exist are no failure.
+///
+/// The parts go first, so that what was stopped half-way can be begun again from the documents.
+pub async fn remove_outputs(store: &JobStore, jobs: &[JobKey]) -> Result<(), StoreError> {
+    for blobs in store.additional.values() {
+        blobs.remove_blobs(jobs).await?;
+    }
+    store.outputs.remove_outputs(jobs).await
+}
+
 /// Takes apart what jobflow 0.4.0 wrapped twice, before it is stored: the output refers to the part itself, and the blob
 /// that held nothing but the reference to it is gone. Readers that load one level, as jobflow does, then find the part.
 pub fn undo_wrapping(output: &mut OutputDocument, blobs: &mut BTreeMap<String, Vec<BlobDocument>>) {

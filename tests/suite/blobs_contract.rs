@@ -53,7 +53,7 @@ macro_rules! contract {
                 cases: what_is_put_is_got, missing_are_left_out, put_twice_is_once, the_later_data_holds,
                     removed_by_job, removing_nothing_is_no_error, values_survive, large, many_at_once,
                     other_programs_see_it, names_do_not_mix, the_same_from_two_sides;
-                loading: parts_come_into_their_place, wrapped_twice_comes_out_whole;
+                loading: parts_come_into_their_place, wrapped_twice_comes_out_whole, outputs_go_with_their_parts;
             }
         }
     };

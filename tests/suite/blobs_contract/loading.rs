@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bson::{Bson, Document, bson, doc};
 use jobferry::model::ids::JobKey;
-use jobferry::store::blobs::{BlobError, load_blobs};
+use jobferry::store::blobs::{BlobError, load_blobs, remove_outputs};
 use jobferry::store::{Blobs, JobStore, OutputDocument};
 
 use super::Bench;
@@ -71,4 +71,23 @@ pub(super) async fn wrapped_twice_comes_out_whole(bench: &Bench) {
     let expected: Document = doc! {"x": inner};
     assert_eq!(outputs[0].output(), &Bson::from(expected), "and one level only");
     assert_eq!(outputs[1].output(), &reference("gfs", "ring"));
+}
+
+pub(super) async fn outputs_go_with_their_parts(bench: &Bench) {
+    let store = job_store(bench).await;
+    for job in ["j", "k"] {
+        store.additional["data"].put_blobs(&[blob(&format!("{job}1"), job, 1, 1)]).await.unwrap();
+        store.additional["gfs"].put_blobs(&[blob(&format!("{job}2"), job, 1, 2)]).await.unwrap();
+        store.outputs.put_outputs(&[output(job, reference("data", "b1"))]).await.unwrap();
+    }
+    for _ in 0..2 {
+        remove_outputs(&store, &[JobKey::new("j", 1)]).await.unwrap();
+        assert_eq!(store.outputs.output(&JobKey::new("j", 1)).await.unwrap(), None);
+        let uuids = ["j1", "j2", "k1", "k2"].map(str::to_owned);
+        let left = store.additional["data"].get_blobs(&uuids).await.unwrap();
+        assert_eq!(left.into_keys().collect::<Vec<_>>(), ["k1"]);
+        let left = store.additional["gfs"].get_blobs(&uuids).await.unwrap();
+        assert_eq!(left.into_keys().collect::<Vec<_>>(), ["k2"]);
+    }
+    assert!(store.outputs.output(&JobKey::new("k", 1)).await.unwrap().is_some());
 }
