@@ -124,7 +124,8 @@ impl View for BackupView {
         let mut text = self.title.clone();
         text.extend(names.map(|(name, count)| format!("\n    {name} collection: {count} documents")));
         if self.left_out > 0 {
-            text.push_str(&format!("\n{} batches were left out: this store keeps none.", self.left_out));
+            let line = format!("\n{} batches were left out: this store keeps none.", self.left_out);
+            text.push_str(&line);
         }
         vec![Block::Text(text)]
     }

@@ -4,7 +4,7 @@
 //! The files hold the queue: jobs, flows, batches and the counter of short ids. Outputs and staged files are not in them.
 
 use std::fs::{DirBuilder, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 

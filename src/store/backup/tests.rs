@@ -34,7 +34,8 @@ fn a_backup_is_found_in_the_folder_or_below() {
 
 #[test]
 fn what_is_no_whole_backup_is_refused_before_anything_is_stored() {
-    let cases: [(&str, fn(&Path)); 7] = [
+    type Spoil = fn(&Path);
+    let cases: [(&str, Spoil); 7] = [
         ("there is no backup in [FOLDER]: it has no file jobs.bson or jobs.bson.gz", |folder| {
             std::fs::remove_file(folder.join("jobs.bson")).unwrap();
         }),

@@ -328,7 +328,10 @@ async fn forget_runners(server: &Server) -> Result<(), Fault> {
     let nobody = doc! {
         "$set": { "running_runner": null, "lock_id": null, "lock_time": null }, "$unset": { "jobferry_lease": "" },
     };
-    server.auxiliary().update_one(has("running_runner"), nobody).write_concern(durable()).await?;
+    let mut somebody = has("running_runner");
+    let fields = ["running_runner", "lock_id", "jobferry_lease"];
+    somebody.insert("$or", fields.map(|field| doc! { field: { "$ne": null } }).to_vec());
+    server.auxiliary().update_one(somebody, nobody).write_concern(durable()).await?;
     Ok(())
 }
 
