@@ -67,7 +67,8 @@ pub(super) async fn run(args: ResetArgs, session: &Session) -> Result<Exit, CliE
 fn has_more_outputs(project: &Project) -> bool {
     // An SQLite store keeps the parts of its outputs itself.
     let has_more = !project.jobstore.additional_stores.is_empty();
-    !project.optional_jobstores.is_empty() || (has_more && matches!(project.queue.store, StoreConfig::Mongo(_)))
+    !project.optional_jobstores.is_empty()
+        || (has_more && matches!(project.queue.store, StoreConfig::Mongo(_)))
 }
 
 fn refuse_without_date(args: &ResetArgs, there: &Inventory, session: &Session) -> Result<(), CliError> {
