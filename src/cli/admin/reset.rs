@@ -38,6 +38,9 @@ pub(super) async fn run(args: ResetArgs, session: &Session) -> Result<Exit, CliE
     let admin = opened.admin().await?;
     let there = admin.inventory().await?;
     let scope = if args.output { Scope::Outputs } else { Scope::Queue };
+    if args.output {
+        refuse_outputs_elsewhere(&opened.project)?;
+    }
     if args.dry_run {
         let text = format!("This would delete {}.", in_words(&there, scope));
         session.show(&Told::new(text, value(&there, scope, Done::Shown)))?;
@@ -62,6 +65,20 @@ pub(super) async fn run(args: ResetArgs, session: &Session) -> Result<Exit, CliE
     }
     session.show(&Told::new("The database was reset", value(&there, scope, Done::Deleted)))?;
     Ok(Exit::Success)
+}
+
+/// Refuses to delete outputs where they are not kept beside the jobs: the store of the jobs does not reach them.
+fn refuse_outputs_elsewhere(project: &Project) -> Result<(), CliError> {
+    let (queue, outputs) = (&project.queue.store, &project.jobstore.docs_store);
+    let is_reached = match queue {
+        StoreConfig::Mongo(_) => matches!(outputs, StoreConfig::Mongo(_)),
+        _ => queue == outputs,
+    };
+    if is_reached {
+        return Ok(());
+    }
+    let text = format!("the outputs are in another store, a {}; nothing was deleted", outputs.type_name());
+    Err(CliError::failed(text).hint("reset without --output, and delete the outputs there by hand"))
 }
 
 fn has_more_outputs(project: &Project) -> bool {

@@ -42,7 +42,9 @@ pub async fn open_admin(project: &Project) -> Result<Box<dyn Admin>, ConnectErro
     let mut opening = Opening::of(project);
     match &project.queue.store {
         StoreConfig::Sqlite { path } => Ok(Box::new(opening.open_file(path)?)),
-        StoreConfig::Mongo(queue) => Ok(Box::new(opening.mongodb(queue, &project.jobstore.docs_store).await?)),
+        StoreConfig::Mongo(queue) => {
+            Ok(Box::new(opening.mongodb(queue, &project.jobstore.docs_store).await?))
+        }
         other => Err(unusable("queue", other)),
     }
 }

@@ -103,7 +103,7 @@ impl Server {
     }
 
     fn output_documents(&self) -> Collection<Document> {
-        self.outputs.collection(&self.outputs_collection)
+        self.outputs.database.collection(&self.outputs.collection)
     }
 
     fn collection_of(&self, part: Part) -> &str {
