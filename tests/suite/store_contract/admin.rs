@@ -114,7 +114,7 @@ async fn put_more(stores: &Stores) {
     let sha256 = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
     stores.files.put_files(&[NewFile { sha256, source: FileSource::Bytes(content) }]).await.unwrap();
     let output = OutputDocument { key: key("e"), document: doc! {"uuid": "e", "index": 1, "output": 5} };
-    stores.outputs.put_outputs(&[output]).await.unwrap();
+    stores.job_store.outputs.put_outputs(&[output]).await.unwrap();
 }
 
 async fn copy(from: &Store, to: &Store, compression: Compression) -> Counts {
@@ -148,7 +148,7 @@ async fn goes_on(stores: &Stores, what: &str) {
     let urgent = JobKey::new("a", 2);
     advance(stores, &urgent, &[Event::Stage, Event::Submit, Event::Start, Event::End, Event::Collect]).await;
     let last = step(stores, &urgent, Event::Complete, 10).await;
-    assert_eq!(stores.queue.finish(&[last]).await.unwrap(), [Applied::Done], "{what}");
+    assert_eq!(stores.queue.finish(&[last.into()]).await.unwrap(), [Applied::Done], "{what}");
     complete(stores, "a").await;
     assert_eq!(state(stores, "b").await, State::Ready, "{what}");
     let history = read(stores, "e").await.ferry.history;
