@@ -4,6 +4,9 @@
 //! data, stderr is talk. Options and meanings are those of jobflow-remote 1.0 where it has the same command; its
 //! short options of several letters (`-did`) are read by [`short_options`]. Exit codes: [`error::Exit`].
 
+mod admin;
+mod backup;
+mod confirm;
 mod demo;
 pub mod error;
 mod flow;
@@ -52,6 +55,12 @@ enum Command {
     /// Start, stop, run and look at the daemon
     #[command(subcommand)]
     Runner(runner::RunnerCommand),
+    /// Reset, unlock and upgrade the store
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
+    /// Save the jobs and flows of the store, and bring them back
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     Init(init::InitArgs),
     Submit(submit::SubmitArgs),
     Demo(demo::DemoArgs),
@@ -64,6 +73,8 @@ impl Command {
             Self::Flow(command) => command.run(session).await,
             Self::Project(command) => command.run(session).await,
             Self::Runner(command) => command.run(session).await,
+            Self::Admin(command) => command.run(session).await,
+            Self::Backup(command) => command.run(session).await,
             Self::Init(args) => init::run(args, session),
             Self::Submit(args) => submit::run(args, session).await,
             Self::Demo(args) => demo::run(args, session).await,

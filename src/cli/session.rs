@@ -12,6 +12,7 @@ use crate::model::Timestamp;
 use crate::model::clock::Clock;
 use crate::runner::clock::SystemClock;
 use crate::runner::connect;
+use crate::store::admin::Admin;
 use crate::store::{Queue, Stores};
 
 /// Options of every command.
@@ -133,6 +134,11 @@ pub(super) struct OpenProject {
 }
 
 impl OpenProject {
+    /// Returns the store of jobs and flows as its administrator has it.
+    pub(super) async fn admin(&self) -> Result<Box<dyn Admin>, CliError> {
+        Ok(connect::open_admin(&self.project).await?)
+    }
+
     /// Returns the store of jobs and flows.
     pub(super) fn queue(&self) -> &dyn Queue {
         self.stores.queue.as_ref()

@@ -18,7 +18,7 @@ use crate::transport::ssh::{Shell, SshSettings, SshTransport};
 use crate::worker::remote_store::RemoteStore;
 use crate::worker::script::Setup;
 
-pub use stores::open_stores;
+pub use stores::{open_admin, open_stores};
 
 /// Why a project cannot be used, although its file is well formed.
 #[derive(Debug, thiserror::Error)]

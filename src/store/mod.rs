@@ -18,6 +18,8 @@
 //! error. After an `Err` nothing is known about the write: every caller must be able to repeat it.
 
 pub mod actions;
+pub mod admin;
+pub mod backup;
 pub mod blobs;
 pub mod codec;
 pub mod json_file;

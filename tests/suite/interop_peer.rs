@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::services::address;
 
 /// Runs a script; skips where the peer's Python or a service is not to be had.
-fn run_script(test: &str, script: &str, arguments: &[&str]) {
+pub(crate) fn run_script(test: &str, script: &str, arguments: &[&str]) {
     let Some(python) = address(test, "JF_TEST_PEER_PYTHON") else { return };
     let needed = ["JF_TEST_MONGODB_URI", "JF_TEST_MONGODB_REPLICA_SET_URI", "JF_TEST_PYTHON"];
     if needed.iter().any(|variable| address(test, variable).is_none()) {

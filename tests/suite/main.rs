@@ -10,6 +10,7 @@
 
 mod bad_days;
 mod blobs_contract;
+mod cli_admin;
 mod cli_environment;
 mod cli_flow;
 mod cli_init;

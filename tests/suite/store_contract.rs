@@ -5,6 +5,7 @@
 //! its service is not there (after saying so on one line).
 
 mod actions;
+mod admin;
 mod claim;
 mod files;
 mod finish;

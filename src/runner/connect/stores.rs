@@ -10,6 +10,7 @@ use crate::config::{
     Environment, JobStoreConfig, MongoConfig, MongoServer, Project, S3Account, S3Config, SecretSource,
     StoreConfig,
 };
+use crate::store::admin::Admin;
 use crate::store::json_file::JsonFileBlobs;
 use crate::store::mongodb::{
     self, Address, Clients, Collections, GridFsBlobs, Host, Location, MongoBlobs, MongoOutputs,
@@ -25,12 +26,7 @@ use crate::store::{BlobIndex, Blobs, JobStore, Outputs, Queue as _, Stores};
 /// A server is not asked yet: that it is away is noticed by the first call. Stores on one server, as one user, share
 /// their connections. An additional store of a kind that cannot be opened is left out, and logged.
 pub async fn open_stores(project: &Project) -> Result<Stores, ConnectError> {
-    let mut opening = Opening {
-        project,
-        environment: Environment::of_process(),
-        clients: Clients::default(),
-        files: Vec::new(),
-    };
+    let mut opening = Opening::of(project);
     let mut stores = opening.queue().await?;
     stores.job_store.additional = opening.additional("", &project.jobstore).await?;
     for (name, config) in &project.optional_jobstores {
@@ -41,6 +37,18 @@ pub async fn open_stores(project: &Project) -> Result<Stores, ConnectError> {
     Ok(stores)
 }
 
+/// Opens the store of the jobs for its administrator, on connections of its own.
+pub async fn open_admin(project: &Project) -> Result<Box<dyn Admin>, ConnectError> {
+    let mut opening = Opening::of(project);
+    match &project.queue.store {
+        StoreConfig::Sqlite { path } => Ok(Box::new(opening.open_file(path)?)),
+        StoreConfig::Mongo(queue) => {
+            Ok(Box::new(opening.mongodb(queue, &project.jobstore.docs_store).await?))
+        }
+        other => Err(unusable("queue", other)),
+    }
+}
+
 /// What is open already.
 struct Opening<'a> {
     project: &'a Project,
@@ -49,7 +57,12 @@ struct Opening<'a> {
     files: Vec<(PathBuf, SqliteStore)>,
 }
 
-impl Opening<'_> {
+impl<'a> Opening<'a> {
+    fn of(project: &'a Project) -> Self {
+        let environment = Environment::of_process();
+        Self { project, environment, clients: Clients::default(), files: Vec::new() }
+    }
+
     /// Returns the stores of jobs, files and the outputs of flows that name no job store.
     async fn queue(&mut self) -> Result<Stores, ConnectError> {
         let outputs = &self.project.jobstore.docs_store;
@@ -72,6 +85,18 @@ impl Opening<'_> {
         queue: &MongoConfig,
         outputs: &StoreConfig,
     ) -> Result<Stores, ConnectError> {
+        let mut stores = self.mongodb(queue, outputs).await?.into_stores();
+        if !matches!(outputs, StoreConfig::Mongo(_)) {
+            stores.job_store.outputs = self.outputs("jobstore", outputs).await?;
+        }
+        Ok(stores)
+    }
+
+    async fn mongodb(
+        &mut self,
+        queue: &MongoConfig,
+        outputs: &StoreConfig,
+    ) -> Result<MongoStore, ConnectError> {
         let names = &self.project.queue;
         // Outputs that are elsewhere leave the name to a collection that stays empty.
         let place = if let StoreConfig::Mongo(outputs) = outputs { outputs } else { queue };
@@ -89,11 +114,7 @@ impl Opening<'_> {
             outputs_collection: collection.to_owned(),
             id_prefix: self.id_prefix(),
         };
-        let mut stores = MongoStore::open_among(&mut self.clients, settings).await?.into_stores();
-        if !matches!(outputs, StoreConfig::Mongo(_)) {
-            stores.job_store.outputs = self.outputs("jobstore", outputs).await?;
-        }
-        Ok(stores)
+        Ok(MongoStore::open_among(&mut self.clients, settings).await?)
     }
 
     async fn outputs(

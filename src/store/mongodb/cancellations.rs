@@ -12,7 +12,7 @@ use crate::model::ids::Token;
 use crate::store::actions::Cancellation;
 
 /// The key that makes a document an order.
-const FIELD: &str = "jobferry_cancel";
+pub(super) const FIELD: &str = "jobferry_cancel";
 
 /// Returns all orders, the oldest first.
 pub(super) async fn all(server: &Server) -> Result<Vec<Cancellation>, Fault> {

@@ -22,7 +22,7 @@ const MIGRATIONS: [(u32, &str); 2] = [
     (2, include_str!("../../../migrations/mongodb/0002_growth.json")),
 ];
 
-const SCHEMA_ID: &str = "jobferry_schema";
+pub(super) const SCHEMA_ID: &str = "jobferry_schema";
 
 /// The lock outlives its dead owner by this. Building the indexes of a database of millions of jobs takes minutes: a
 /// living owner renews it.
@@ -36,8 +36,8 @@ const LOCK_TRIES: u32 = 600;
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// The version of the Python package whose documents these are; its `jf admin upgrade` reads it.
-const JOBFLOW_REMOTE_VERSION: &str = "1.0.1";
-const JOBFLOW_VERSION: &str = "0.4.0";
+pub(super) const JOBFLOW_REMOTE_VERSION: &str = "1.0.1";
+pub(super) const JOBFLOW_VERSION: &str = "0.4.0";
 
 fn newest() -> u32 {
     MIGRATIONS.last().map_or(0, |(version, _)| *version)
@@ -169,7 +169,9 @@ async fn unlock(server: &Server, owner: ObjectId) -> Result<(), Fault> {
 }
 
 /// Makes those of the four documents that `jf admin reset` of the Python side makes which are not there.
-async fn create_auxiliary(server: &Server) -> Result<(), Fault> {
+///
+/// A database that has jobs and does not say its version is older than that: it is left to say so until it is upgraded.
+pub(super) async fn create_auxiliary(server: &Server) -> Result<(), Fault> {
     let auxiliary = server.auxiliary();
     let documents = [
         ("next_id", doc! { "next_id": 1 }),
@@ -185,7 +187,9 @@ async fn create_auxiliary(server: &Server) -> Result<(), Fault> {
         ),
     ];
     for (key, document) in documents {
-        if auxiliary.find_one(doc! { key: { "$exists": true } }).await?.is_none() {
+        let is_there = auxiliary.find_one(doc! { key: { "$exists": true } }).await?.is_some();
+        let is_old = key == "jobflow_remote_version" && server.jobs().find_one(doc! {}).await?.is_some();
+        if !is_there && !is_old {
             auxiliary.insert_one(document).write_concern(durable()).await?;
         }
     }

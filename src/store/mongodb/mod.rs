@@ -15,9 +15,11 @@
 //! | `query`, `names` | listings and counts |
 //! | `lease`, `migrations`, `outputs`, `files` | what their names say |
 //! | `blobs`, `grid_fs` | parts of outputs; with `place`, outside the queue |
+//! | `admin` | resets, upgrades, copies |
 
 mod access;
 mod actions;
+mod admin;
 mod blobs;
 mod cancellations;
 mod derive;

@@ -376,7 +376,7 @@ impl Conditions {
     }
 }
 
-fn job_filter(filter: &JobFilter) -> Document {
+pub(super) fn job_filter(filter: &JobFilter) -> Document {
     let mut conditions = Conditions::default();
     if !filter.keys.is_empty() {
         let keys = filter.keys.iter().map(|key| doc! { "uuid": &key.uuid, "index": key.index });
@@ -400,7 +400,7 @@ fn job_filter(filter: &JobFilter) -> Document {
     conditions.into_filter()
 }
 
-async fn flow_filter(server: &Server, filter: &FlowFilter) -> Result<Document, Fault> {
+pub(super) async fn flow_filter(server: &Server, filter: &FlowFilter) -> Result<Document, Fault> {
     let mut conditions = Conditions::default();
     conditions.add_in("uuid", &filter.uuids);
     conditions.add_prefixes("uuid", &filter.uuid_prefixes);

@@ -90,7 +90,7 @@ fn insert_flow(connection: &Connection, flow: &NewFlow) -> Result<i64, Failure> 
     Ok(id)
 }
 
-fn duplicate(error: rusqlite::Error, uuid: &str) -> Failure {
+pub(super) fn duplicate(error: rusqlite::Error, uuid: &str) -> Failure {
     match error.sqlite_error_code() {
         Some(ErrorCode::ConstraintViolation) => Failure::Duplicate { uuid: uuid.to_owned() },
         _ => error.into(),
@@ -132,11 +132,11 @@ fn insert_row(connection: &Connection, job: &NewJob, place: &Place<'_>) -> Resul
     Ok(())
 }
 
-fn on_missing(job: &Document) -> &str {
+pub(super) fn on_missing(job: &Document) -> &str {
     job.get_document("config").and_then(|config| config.get_str("on_missing_references")).unwrap_or("error")
 }
 
-fn insert_document(connection: &Connection, number: i64, job: &NewJob) -> Result<(), Failure> {
+pub(super) fn insert_document(connection: &Connection, number: i64, job: &NewJob) -> Result<(), Failure> {
     let mut statement = prepared(
         connection,
         "INSERT INTO job_documents (job, exec_config, resources, summary, document) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -149,7 +149,7 @@ fn insert_document(connection: &Connection, number: i64, job: &NewJob) -> Result
 }
 
 /// Inserts what points from the job to others: parents, flows around it, metadata.
-fn insert_links(connection: &Connection, number: i64, job: &NewJob) -> Result<(), Failure> {
+pub(super) fn insert_links(connection: &Connection, number: i64, job: &NewJob) -> Result<(), Failure> {
     let mut statement =
         prepared(connection, "INSERT INTO job_parents (child, position, parent) VALUES (?1, ?2, ?3)")?;
     for (position, parent) in (0_i64..).zip(&job.parents) {

@@ -11,8 +11,10 @@
 //! | `actions`, `scene`, `cancellations` | what users do |
 //! | `select`, `rows` | find and read them |
 //! | `lease`, `outputs`, `blobs`, `files` | the rest of the traits |
+//! | `admin`, `restore` | resets and copies |
 
 mod actions;
+mod admin;
 mod blobs;
 mod cancellations;
 mod connection;
@@ -26,6 +28,7 @@ mod moves;
 mod names;
 mod outputs;
 mod queue;
+mod restore;
 mod rows;
 mod scene;
 mod schema;
