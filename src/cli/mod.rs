@@ -6,6 +6,7 @@
 
 mod demo;
 pub mod error;
+mod execution;
 mod flow;
 mod init;
 mod job;
@@ -52,6 +53,9 @@ enum Command {
     /// Start, stop, run and look at the daemon
     #[command(subcommand)]
     Runner(runner::RunnerCommand),
+    /// Run the job of a run directory, as workers do
+    #[command(subcommand, hide = true)]
+    Execution(execution::ExecutionCommand),
     Init(init::InitArgs),
     Submit(submit::SubmitArgs),
     Demo(demo::DemoArgs),
@@ -64,6 +68,7 @@ impl Command {
             Self::Flow(command) => command.run(session).await,
             Self::Project(command) => command.run(session).await,
             Self::Runner(command) => command.run(session).await,
+            Self::Execution(command) => command.run(session),
             Self::Init(args) => init::run(args, session),
             Self::Submit(args) => submit::run(args, session).await,
             Self::Demo(args) => demo::run(args, session).await,
