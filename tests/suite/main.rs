@@ -20,6 +20,7 @@ mod cli_parts;
 mod cli_project;
 mod cli_submit;
 mod end_to_end;
+mod executor;
 mod house;
 mod interop_command_job;
 mod interop_parts;
