@@ -9,6 +9,7 @@ mod backup;
 mod confirm;
 mod demo;
 pub mod error;
+mod execution;
 mod flow;
 mod init;
 mod job;
@@ -61,6 +62,9 @@ enum Command {
     /// Save the jobs and flows of the store, and bring them back
     #[command(subcommand)]
     Backup(backup::BackupCommand),
+    /// Run the job of a run directory, as workers do
+    #[command(subcommand, hide = true)]
+    Execution(execution::ExecutionCommand),
     Init(init::InitArgs),
     Submit(submit::SubmitArgs),
     Demo(demo::DemoArgs),
@@ -75,6 +79,7 @@ impl Command {
             Self::Runner(command) => command.run(session).await,
             Self::Admin(command) => command.run(session).await,
             Self::Backup(command) => command.run(session).await,
+            Self::Execution(command) => command.run(session),
             Self::Init(args) => init::run(args, session),
             Self::Submit(args) => submit::run(args, session).await,
             Self::Demo(args) => demo::run(args, session).await,

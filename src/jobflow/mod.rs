@@ -9,12 +9,13 @@
 //! - [`flow`](mod@flow) reads serialized flows, and [`run_config`] says where and how each job of one runs;
 //! - [`response`] is what a Python job reports, [`stored_output`] what it leaves for the stores of outputs;
 //! - [`blobs`] finds the large parts of outputs that are kept apart from them, and puts them back;
-//! - [`json`] reads JSON as Python writes it (`NaN`, `Infinity`), [`monty`] reads its dates, and
-//!   [`text`] writes values for programs to read.
+//! - [`json`] reads JSON as Python writes it (`NaN`, `Infinity`), [`monty`] reads its dates,
+//!   [`extended`] finds the values of MongoDB in it, and [`text`] writes values for programs to read.
 
 pub mod blobs;
 pub mod command;
 pub mod document;
+pub mod extended;
 pub mod flow;
 pub mod json;
 pub mod monty;

@@ -6,6 +6,7 @@
 
 use bson::{Bson, Document, doc};
 
+use super::extended::with_types;
 use super::flow::{FlowError, SerializedFlow};
 use super::json::{self, JsonError};
 use super::monty::moment;
@@ -90,7 +91,7 @@ impl JobReport {
     ///
     /// As jobflow-remote judges: an `error` wins over a response; without either the job was killed.
     pub fn read(text: &[u8]) -> Result<Self, ReportError> {
-        let value = json::parse(text).map_err(ReportError::Json)?;
+        let value = json::parse(text).map(with_types).map_err(ReportError::Json)?;
         let Bson::Document(mut report) = value else { return Err(ReportError::Form(describe(&value))) };
         let time = |key| report.get(key).and_then(moment);
         let (start_time, end_time) = (time("start_time"), time("end_time"));

@@ -4,6 +4,7 @@
 
 use bson::{Bson, Document, doc};
 
+use super::extended::with_types;
 use super::json::{self, JsonError};
 use super::reference::describe;
 use crate::model::ids::JobKey;
@@ -70,7 +71,7 @@ pub fn read_blobs(text: &[u8]) -> Result<Vec<StoredBlob>, StoredOutputError> {
 
 fn documents(text: &[u8]) -> Result<impl Iterator<Item = Bson>, StoredOutputError> {
     match json::parse_within(text, NODE_LIMIT).map_err(StoredOutputError::Json)? {
-        Bson::Array(documents) => Ok(documents.into_iter()),
+        Bson::Array(documents) => Ok(documents.into_iter().map(with_types)),
         other => Err(StoredOutputError::Form(describe(&other))),
     }
 }

@@ -89,6 +89,13 @@ fn remote(remote: &Remote) -> Document {
     }
 }
 
+/// Returns a value in the same form.
+pub fn json_of(value: &Bson) -> Vec<u8> {
+    let mut json = Vec::new();
+    push_value(&mut json, value);
+    json
+}
+
 fn push_document(json: &mut Vec<u8>, document: &Document) {
     json.push(b'{');
     for (position, (key, value)) in document.iter().enumerate() {

@@ -24,6 +24,9 @@ pub const EXECUTE: &str = include_str!("execute.py");
 /// Looks for the Python that runs it.
 const FIND_PYTHON: &str = include_str!("python.sh");
 
+/// The environment variable with the run directory.
+pub const RUN_DIR: &str = "JF_RUN_DIR";
+
 /// What happens around the job: the worker's and the `exec_config`'s settings, already merged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Setup {
@@ -223,21 +226,33 @@ fn in_run_dir(path: &str) -> String {
     format!("\"$JF_RUN_DIR\"/{}", quote(path))
 }
 
-/// The exit code of the script is that of the job; the one of our own program is told in its head.
+/// Whether a shell text goes on after the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    Nothing,
+    Commands,
+}
+
+/// Returns the shell text that runs our own program in the run directory with the Python of the job. Its exit code is that
+/// of the program, which its head tells, or 127 where there is no Python.
+pub fn python_program(follows: Follows) -> String {
+    let exec = match follows {
+        Follows::Nothing => "exec ",
+        Follows::Commands => "",
+    };
+    let program = in_run_dir(layout::EXECUTE);
+    format!("{FIND_PYTHON}jf_find_python && {exec}\"$jf_python\" {program} \"$JF_RUN_DIR\"\n")
+}
+
 fn push_python(text: &mut Vec<String>, attempt: &Attempt<'_>) {
     let setup = attempt.setup;
-    let followed = !setup.post_run.trim().is_empty();
+    let follows = if setup.post_run.trim().is_empty() { Follows::Nothing } else { Follows::Commands };
     text.push("jf_guard\n".to_owned());
-    match &setup.execution_command {
-        Some(command) => text.push(ended(&fill_in(command, &quote(attempt.run_dir))).into_owned()),
-        None => {
-            let exec = if followed { "" } else { "exec " };
-            let program = in_run_dir(layout::EXECUTE);
-            text.push(FIND_PYTHON.to_owned());
-            text.push(format!("jf_find_python && {exec}\"$jf_python\" {program} \"$JF_RUN_DIR\"\n"));
-        }
-    }
-    if followed {
+    text.push(match &setup.execution_command {
+        Some(command) => ended(&fill_in(command, &quote(attempt.run_dir))).into_owned(),
+        None => python_program(follows),
+    });
+    if follows == Follows::Commands {
         text.push("jf_job_status=$?\n".to_owned());
         text.push(ended(&setup.post_run).into_owned());
         text.push("exit \"$jf_job_status\"\n".to_owned());

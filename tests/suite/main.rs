@@ -22,6 +22,7 @@ mod cli_project;
 mod cli_submit;
 mod cli_submit_jobflow;
 mod end_to_end;
+mod executor;
 mod house;
 mod interop_command_job;
 mod interop_parts;

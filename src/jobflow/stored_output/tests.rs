@@ -27,6 +27,13 @@ fn documents_of_other_jobs_are_left_out() {
 }
 
 #[test]
+fn bytes_and_ids_come_back() {
+    let text = br#"[{"uuid": "a", "index": 1, "output": {"$binary": {"base64": "AP8=", "subType": "00"}}}]"#;
+    let read = read_output(text, &JobKey::new("a", 1), "5").unwrap();
+    assert_eq!(read.get_binary_generic("output").unwrap(), &vec![0, 255]);
+}
+
+#[test]
 fn exactly_one_document_is_the_jobs() {
     let of = |text: &str| read_output(text.as_bytes(), &JobKey::new("a", 1), "5").unwrap_err().to_string();
     let twice = r#"[{"uuid": "a", "index": 1}, {"uuid": "a", "index": 1}]"#;
