@@ -4,7 +4,10 @@
 //! data, stderr is talk. Options and meanings are those of jobflow-remote 1.0 where it has the same command; its
 //! short options of several letters (`-did`) are read by [`short_options`]. Exit codes: [`error::Exit`].
 
+mod act;
+mod confirm;
 mod demo;
+mod directories;
 pub mod error;
 mod flow;
 mod init;
@@ -40,10 +43,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List and show jobs, their outputs and files
+    /// List, show, change and delete jobs, their outputs and files
     #[command(subcommand)]
     Job(job::JobCommand),
-    /// List and show flows
+    /// List, show, change and delete flows
     #[command(subcommand)]
     Flow(flow::FlowCommand),
     /// List, show and check projects

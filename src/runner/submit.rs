@@ -13,12 +13,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::act::{Act, Hindrance};
+use super::cancel::{abandoned, is_abandoned};
 use super::checkout::count;
 use super::failure::{Fault, step_failed};
 use super::plan::{HostPlan, Place, Worker};
 use super::reconcile::Found;
 use super::remote::{limit_of, printed, question};
-use crate::model::ids::Token;
+use crate::model::ids::{JobKey, Token};
 use crate::model::job::JobRecord;
 use crate::model::query::{Detail, JobFilter, Page};
 use crate::model::state::{Event, State};
@@ -353,28 +354,11 @@ async fn settle_sent(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result<
         .sent
         .retain(|token, _| !state(token).is_some_and(|state| state.is_active() && state != State::Uploaded));
     let moved_on = memory.sent.iter().filter(|(token, _)| state(token) != Some(State::Uploaded));
-    let lost: Vec<(&JobRecord, &str)> =
-        moved_on.clone().filter_map(|(_, sent)| Some((&sent.job, sent.id.as_deref()?))).collect();
-    let gone: Vec<Token> = moved_on.map(|(token, _)| token.clone()).collect();
-    if !lost.is_empty() {
-        cancel(act, host, &lost).await?;
-    }
+    let gone: Vec<Token> = moved_on.clone().map(|(token, _)| token.clone()).collect();
+    let of_key = |key: &JobKey| now.iter().find(|job| job.key == *key);
+    let lost = moved_on.filter(|(_, sent)| is_abandoned(&sent.job, of_key(&sent.job.key)));
+    let lost: Vec<_> = lost.map(|(_, sent)| (sent.job.clone(), sent.id.clone())).collect();
+    abandoned(act, host, &lost).await?;
     memory.sent.retain(|token, _| !gone.contains(token));
     Ok(())
-}
-
-async fn cancel(act: &Act, host: &HostPlan, lost: &[(&JobRecord, &str)]) -> Result<(), Hindrance> {
-    let groups = by_scheduler(host, lost.iter().map(|(job, _)| *job));
-    let limit = limit_of(host);
-    let batch = groups.iter().map(|(scheduler, jobs)| {
-        let of_group = lost.iter().filter(|(job, _)| jobs.iter().any(|other| other.key == job.key));
-        let ids: Vec<String> = of_group.map(|(_, id)| (*id).to_owned()).collect();
-        tracing::info!(
-            host = host.transport.host(),
-            "cancelling {} in the queue: stopped while being submitted",
-            ids.join(", ")
-        );
-        question(scheduler.cancel(&ids), limit)
-    });
-    act.perform(host, batch.collect(), limit).await.map(drop)
 }
