@@ -12,6 +12,7 @@ pub mod error;
 mod flow;
 mod init;
 mod job;
+mod left_behind;
 pub mod output;
 mod project;
 mod query;

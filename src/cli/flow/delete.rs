@@ -10,11 +10,10 @@ use super::which;
 use crate::cli::act::{self, BreakOption, Conduct, ErrorOption, WaitOption};
 use crate::cli::confirm;
 use crate::cli::error::{CliError, Exit};
-use crate::cli::job::delete::remove_files;
+use crate::cli::left_behind;
 use crate::cli::output::{Block, View};
 use crate::cli::query::FlowQuery;
 use crate::cli::session::{OpenProject, Session};
-use crate::model::ids::JobKey;
 use crate::model::job::{FlowRecord, JobRecord};
 use crate::store::actions::{Answer, Deletion, Processes, Refusal};
 
@@ -77,8 +76,7 @@ pub(super) async fn run(args: DeleteArgs, session: &Session) -> Result<Exit, Cli
     let gone = |job: &&JobRecord| job.flow_uuid().is_some_and(|uuid| deleted.flows.iter().any(|f| f == uuid));
     let gone: Vec<&JobRecord> = jobs.iter().filter(gone).collect();
     if args.output || args.all {
-        let keys: Vec<JobKey> = gone.iter().map(|job| job.key.clone()).collect();
-        project.stores.outputs.remove_outputs(&keys).await?;
+        left_behind::remove_outputs(session, &project, &flows, &gone).await?;
     }
     let files =
         if args.files || args.all { remove_files(session, &project, &gone).await? } else { Exit::Success };

@@ -1,17 +1,14 @@
 //! `jf job delete`
 
-use std::collections::BTreeSet;
-
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::record;
 use crate::cli::act::{self, AtMost, BreakOption, Conduct, ErrorOption, Targets, WaitOption};
-use crate::cli::directories;
 use crate::cli::error::{CliError, Exit};
+use crate::cli::left_behind;
 use crate::cli::output::{Block, View};
-use crate::cli::session::{OpenProject, Session};
-use crate::model::ids::JobKey;
+use crate::cli::session::Session;
 use crate::model::job::JobRecord;
 use crate::model::query::Detail;
 use crate::store::actions::{Action, Deletion, Processes};
@@ -57,35 +54,19 @@ pub(super) async fn run(args: DeleteArgs, session: &Session) -> Result<Exit, Cli
     let files = args.files || args.all;
     let deletion = Deletion { processes: Processes::End, remove_directory: files };
     let conduct = Conduct::of(&args.wait, &BreakOption::default(), &args.errors);
+    let flows = left_behind::flows_of(&project, &chosen.jobs).await?;
     let report = act::carry_out(session, &project, &chosen, &Action::Delete(deletion), &conduct).await?;
     let gone: Vec<&JobRecord> = chosen.jobs.iter().filter(|job| report.is_done(&job.db_id)).collect();
     let mut exit = Exit::Success;
     if args.output || args.all {
-        let keys: Vec<JobKey> = gone.iter().map(|job| job.key.clone()).collect();
-        project.stores.outputs.remove_outputs(&keys).await?;
+        left_behind::remove_outputs(session, &project, &flows, &gone).await?;
     }
     if files {
-        exit = remove_files(session, &project, &gone).await?;
+        exit = left_behind::remove_files(session, &project, &gone).await?;
     }
     act::tell_processes(session, &project).await?;
     let told = report.tell(session)?;
     Ok(if told == Exit::Success { exit } else { told })
-}
-
-/// Removes the directories of deleted jobs; those whose process is still to be ended go after it, by the runner.
-pub(in crate::cli) async fn remove_files(
-    session: &Session,
-    project: &OpenProject,
-    gone: &[&JobRecord],
-) -> Result<Exit, CliError> {
-    let orders = project.stores.cancellations.cancellations().await?;
-    let later: BTreeSet<_> = orders.into_iter().map(|order| order.token).collect();
-    let now: Vec<&JobRecord> = gone.iter().copied().filter(|job| !later.contains(&job.token())).collect();
-    let removed = directories::remove(project, &now).await;
-    for (id, directory, why) in &removed.kept {
-        session.remark(&format!("The files of job {id} stay in {directory}: {why}"))?;
-    }
-    Ok(if removed.kept.is_empty() { Exit::Success } else { Exit::Failed })
 }
 
 struct WouldDelete {

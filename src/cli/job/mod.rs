@@ -1,6 +1,6 @@
 //! `jf job`: what became of single jobs.
 
-pub(super) mod delete;
+mod delete;
 mod files;
 pub(super) mod files_delete;
 mod info;
