@@ -59,14 +59,70 @@ async fn a_job_goes_through_all_actions() {
 #[tokio::test]
 async fn refusals_fail_with_the_words_of_jobflow_remote() {
     let place = lab().await;
-    assert_snapshot!(place.jf("job rerun 1"), @"");
-    assert_snapshot!(place.jf("job pause -did 1 -did 5"), @"");
-    assert_snapshot!(place.jf("job stop 3 --json"), @"");
-    assert_snapshot!(place.jf("job retry 5"), @"");
-    assert_snapshot!(place.jf("job rerun 1 -s FAILED"), @"");
-    assert_snapshot!(place.jf("job set worker nowhere 5"), @"");
-    assert_snapshot!(place.jf("job rerun 99"), @"");
-    assert_snapshot!(place.jf("job pause -re -s COMPLETED -s READY -s FAILED --json"), @"");
+    assert_snapshot!(place.jf("job rerun 1"), @r"
+    exit: 1
+    ----- stdout
+    ----- stderr
+    error: Error while rerunning for job 1: Job in state COMPLETED cannot be rerun. Use the 'force' option to override this check.
+    hint: `jf job info 1` tells more about the job
+    ");
+    assert_snapshot!(place.jf("job pause -did 1 -did 5"), @r"
+    exit: 1
+    ----- stdout
+    Operation completed: 1 jobs modified
+    ----- stderr
+    Error while pausing for job 1: Job in state COMPLETED. The action cannot be performed
+    ");
+    assert_snapshot!(place.jf("job stop 3 --json"), @r"
+    exit: 1
+    ----- stdout
+    ----- stderr
+    error: Error while stopping for job 3: Job in state WAITING. The action cannot be performed
+    hint: `jf job info 3` tells more about the job
+    ");
+    assert_snapshot!(place.jf("job retry 5"), @r"
+    exit: 1
+    ----- stdout
+    ----- stderr
+    error: Error while retrying for job 5: Job in state PAUSED cannot be retried.
+    hint: `jf job info 5` tells more about the job
+    ");
+    assert_snapshot!(place.jf("job rerun 1 -s FAILED"), @r"
+    exit: 1
+    ----- stdout
+    ----- stderr
+    error: If job_db_id is defined all the other query options should be disabled
+    hint: leave out the id, or all options that choose jobs
+    ");
+    assert_snapshot!(place.jf("job set worker nowhere 5"), @r"
+    exit: 6
+    ----- stdout
+    ----- stderr
+    error: the project `lab` has no worker `nowhere`
+    hint: known are: here
+    ");
+    assert_snapshot!(place.jf("job rerun 99"), @r"
+    exit: 1
+    ----- stdout
+    ----- stderr
+    error: no job has the id 99
+    hint: `jf job list -m 0` shows all of them
+    ");
+    assert_snapshot!(place.jf("job pause -re -s COMPLETED -s READY -s FAILED --json"), @r#"
+    exit: 1
+    ----- stdout
+    {
+      "modified": [],
+      "refused": [
+        {
+          "db_id": "2",
+          "error": "Job in state FAILED. The action cannot be performed"
+        }
+      ],
+      "not_tried": 1
+    }
+    ----- stderr
+    "#);
 }
 
 #[tokio::test]
@@ -88,7 +144,13 @@ async fn all_jobs_are_asked_for() {
 #[tokio::test]
 async fn jobs_are_deleted_with_what_is_asked_for() {
     let place = lab().await;
-    assert_snapshot!(place.jf("job delete 2 --dry-run"), @"");
+    assert_snapshot!(place.jf("job delete 2 --dry-run"), @r"
+    exit: 0
+    ----- stdout
+    This operation would delete 1 Job(s):
+    2  FAILED  static
+    ----- stderr
+    ");
     assert_eq!(state(&place, "2"), "FAILED");
     let run = place.jf("job delete -did 2 -did 1 -o");
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), "Operation completed: 2 jobs modified\n"));
@@ -137,14 +199,32 @@ async fn flows_are_deleted_and_resumed() {
     let place = lab().await;
     assert_eq!(place.jf("job pause 5").code, Some(0));
     assert_eq!(place.jf("flow resume 5").stdout, "1 Job(s) resumed\n");
-    assert_snapshot!(place.jf("flow resume 5"), @"");
-    assert_snapshot!(place.jf("flow set store 5 elsewhere"), @"");
+    assert_snapshot!(place.jf("flow resume 5"), @r"
+    exit: 1
+    ----- stdout
+    ----- stderr
+    error: Cannot resume a Flow in state READY
+    hint: only the jobs of a PAUSED or STOPPED flow can be resumed together; `jf job resume` resumes single ones
+    ");
+    assert_snapshot!(place.jf("flow set store 5 elsewhere"), @r"
+    exit: 6
+    ----- stdout
+    ----- stderr
+    error: the project `lab` has no optional job store `elsewhere`
+    hint: add it to [ROOT]/projects/lab.yaml
+    ");
     assert_eq!(place.jf("flow set store 5").stdout, "Flow has been updated\n");
     let nothing = place.jf("flow delete -n nobody");
     assert!(nothing.stderr.contains("No flows matching criteria") && nothing.code == Some(0), "{nothing}");
     let no = answering(&place, "flow delete -v -n scan", "n\n");
     assert!(no.stderr.contains("This operation will delete the following 1 Flow"), "{no}");
-    assert_snapshot!(place.jf("flow delete -n scan --dry-run"), @"");
+    assert_snapshot!(place.jf("flow delete -n scan --dry-run"), @r"
+    exit: 0
+    ----- stdout
+    This operation would delete 1 Flow(s):
+    f1000000-0000-5000-8000-000000000002  READY  scan  1 jobs
+    ----- stderr
+    ");
     let limit = place.jf("flow delete -y -m 1");
     assert!(limit.stderr.contains("Cannot delete 2 Flows as they exceed the specified maximum limit (1)"));
     let yes = answering(&place, "flow delete -n scan -a", "y\n");
