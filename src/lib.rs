@@ -39,6 +39,9 @@
 //! 8. [`runner::complete`] judges them ([`runner::verdict`]), stores outputs and kept files, and ends the job: COMPLETED
 //!    or FAILED; children whose parents are all done become READY in the same step.
 //!
+//! Users act at any time ([`store::actions`]): they stop jobs, run them again, delete them. Then the moves above are lost to
+//! theirs, and [`runner::cancel`] ends the processes.
+//!
 //! What is stored is always ahead of what is done, or doing it twice is doing it once: so a runner may be killed
 //! anywhere, and the next one goes on from the store.
 

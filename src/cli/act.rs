@@ -20,7 +20,10 @@ use crate::store::Standing;
 use crate::store::actions::{Action, Answer, Locks, Mandate, Refusal};
 
 /// How often a locked document is tried again while `--wait` lasts.
-const TRY_AGAIN: Duration = Duration::from_millis(500);
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+
+/// Locks of programs that are at work are let go of within this: nobody is refused because of them.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Which jobs: one by its id, or those of a query.
 #[derive(Debug, Clone, Args)]
@@ -229,7 +232,7 @@ async fn try_all(
     conduct: &Conduct,
 ) -> Result<Vec<Option<Answer>>, CliError> {
     let mut answers: Vec<Option<Answer>> = vec![None; keys.len()];
-    let end = Instant::now() + conduct.wait;
+    let end = Instant::now() + conduct.wait.max(LEAST_WAIT);
     loop {
         let open: Vec<usize> = (0..keys.len()).filter(|place| is_open(answers.get(*place))).collect();
         let batches: Vec<&[usize]> = open.chunks(if conduct.stops { 1 } else { open.len().max(1) }).collect();
