@@ -28,7 +28,7 @@ use crate::worker::layout;
 
 /// How often orders are looked for without a hint: users give them from other programs. The list is short and mostly
 /// empty.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How soon it is looked whether an order was followed.
 const CONFIRM_HERE: Duration = Duration::from_millis(500);
