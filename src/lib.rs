@@ -40,6 +40,9 @@
 //!    files, and ends the job: COMPLETED or FAILED. In the same step the flow grows by what a Python job's response
 //!    asks for ([`jobflow::response`]), and children whose parents are all done become READY.
 //!
+//! Users act at any time ([`store::actions`]): they stop jobs, run them again, delete them. Then the moves above are lost to
+//! theirs, and [`runner::cancel`] ends the processes.
+//!
 //! What is stored is always ahead of what is done, or doing it twice is doing it once: so a runner may be killed
 //! anywhere, and the next one goes on from the store.
 

@@ -6,13 +6,16 @@
 
 mod admin;
 mod backup;
+mod act;
 mod confirm;
 mod demo;
+mod directories;
 pub mod error;
 mod execution;
 mod flow;
 mod init;
 mod job;
+mod left_behind;
 pub mod output;
 mod project;
 mod query;
@@ -44,10 +47,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List and show jobs, their outputs and files
+    /// List, show, change and delete jobs, their outputs and files
     #[command(subcommand)]
     Job(job::JobCommand),
-    /// List and show flows
+    /// List, show, change and delete flows
     #[command(subcommand)]
     Flow(flow::FlowCommand),
     /// List, show and check projects

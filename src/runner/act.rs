@@ -53,6 +53,7 @@ pub struct HostWake {
     pub submit: Notify,
     pub poll: Notify,
     pub collect: Notify,
+    pub cancel: Notify,
 }
 
 /// Why an edge could not do its work this time.
@@ -193,6 +194,7 @@ impl Act {
         self.wake_hosts(|host| &host.submit);
         self.wake_hosts(|host| &host.poll);
         self.wake_hosts(|host| &host.collect);
+        self.wake_hosts(|host| &host.cancel);
     }
 
     fn host_failed(&self, host: &HostPlan, error: &TransportError) {

@@ -15,6 +15,7 @@
 //! | submit | UPLOADED → SUBMITTED | [`submit`] |
 //! | poll | SUBMITTED → RUNNING → TERMINATED | [`poll`] |
 //! | collect | TERMINATED → DOWNLOADED | [`collect`], [`results`] |
+//! | cancel | ends the processes of attempts that nobody wants any more | [`cancel`] |
 //! | complete | DOWNLOADED → COMPLETED, FAILED, READY | [`complete`], [`verdict`] |
 //!
 //! Who may write what: only the runner that holds the lease ([`lease`]) moves jobs along these edges, and only by
@@ -29,6 +30,7 @@
 
 pub mod act;
 pub mod breaker;
+pub mod cancel;
 pub mod checkout;
 pub mod clock;
 pub mod collect;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::act::{Act, Hindrance};
+use super::cancel::{abandoned, is_abandoned};
 use super::plan::{HostPlan, Place};
 use super::reconcile::{Found, Why};
 use super::remote::{fetched_paths, limit_of, printed, question};
@@ -50,6 +51,8 @@ const GRACE_AWAY: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Memory {
     watched: Vec<JobRecord>,
+    /// Jobs that were watched and are no longer found; nobody knows yet why.
+    vanished: Vec<JobRecord>,
     read: Option<Instant>,
     asked: Option<Instant>,
     changed: Option<Instant>,
@@ -99,13 +102,40 @@ async fn refresh(act: &Act, host: &HostPlan, memory: &mut Memory, why: Why) -> R
         detail: Detail::Summary,
     };
     let known: BTreeSet<Token> = memory.watched.iter().map(JobRecord::token).collect();
-    memory.watched = act.stores.queue.work(&work).await?;
+    let watched = act.stores.queue.work(&work).await?;
+    let before = std::mem::replace(&mut memory.watched, watched);
     memory.read = Some(Instant::now());
     if memory.watched.iter().any(|job| !known.contains(&job.token())) {
         memory.changed = Some(Instant::now());
     }
     let now: BTreeSet<Token> = memory.watched.iter().map(JobRecord::token).collect();
     memory.doubtful.retain(|token, _| now.contains(token));
+    memory.vanished.extend(before);
+    memory.vanished.retain(|job| !now.contains(&job.token()));
+    look_after_vanished(act, host, memory).await
+}
+
+/// Looks why watched jobs are no longer found, though none of our moves took them away: somebody holds them for a while,
+/// or has stopped them, deleted them or run them again. Then their attempts are ended.
+async fn look_after_vanished(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result<(), Hindrance> {
+    if memory.vanished.is_empty() {
+        return Ok(());
+    }
+    let keys = memory.vanished.iter().map(|job| job.key.clone()).collect();
+    let filter = crate::model::query::JobFilter { keys, ..Default::default() };
+    let page = crate::model::query::Page { limit: None, ..Default::default() };
+    let found = act.stores.queue.jobs(&filter, &page, Detail::Summary).await?;
+    let now: BTreeMap<_, &JobRecord> = found.iter().map(|job| (&job.key, job)).collect();
+    let lost = memory.vanished.iter().filter(|job| is_abandoned(job, now.get(&job.key).copied()));
+    let lost: Vec<_> = lost.map(|job| (job.clone(), job.remote.process_id.clone())).collect();
+    abandoned(act, host, &lost).await?;
+    let waits = |job: &JobRecord| {
+        now.get(&job.key).is_some_and(|now| {
+            let queued = matches!(now.state, State::Submitted | State::Running);
+            queued && now.ferry.attempt == job.ferry.attempt
+        })
+    };
+    memory.vanished.retain(waits);
     Ok(())
 }
 

@@ -6,8 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::act::{Act, Hindrance};
+use super::cancel;
 use super::failure::{Fault, step_failed};
 use super::job_stores::JobStores;
 use super::parents::Parents;
@@ -26,6 +28,9 @@ use crate::worker::layout;
 
 /// Jobs per round trip: their documents are in memory together.
 const BATCH: u32 = 64;
+
+/// How soon jobs are looked at again whose last attempt is still being ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the staging on one host remembers.
 #[derive(Default)]
@@ -53,7 +58,14 @@ pub async fn activate(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result
         limit: BATCH,
         detail: Detail::Full,
     };
-    let jobs = act.stores.queue.work(&work).await?;
+    let mut jobs = act.stores.queue.work(&work).await?;
+    let ending = cancel::still_ending(act, &jobs).await?;
+    if !ending.is_empty() {
+        jobs.retain(|job| !ending.contains(&job.key));
+        if jobs.is_empty() {
+            return Ok(Found::Nothing { again_in: LOOK_AGAIN });
+        }
+    }
     if jobs.is_empty() {
         act.host_has_room(host);
         return Ok(Found::Nothing { again_in: act.plan.options.advance_every });

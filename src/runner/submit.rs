@@ -13,16 +13,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::act::{Act, Hindrance};
+use super::cancel::{abandoned, is_abandoned};
 use super::checkout::count;
 use super::failure::{Fault, step_failed};
 use super::plan::{HostPlan, Place, Worker};
 use super::reconcile::Found;
 use super::remote::{limit_of, printed, question};
-use crate::model::ids::Token;
+use crate::model::ids::{JobKey, Token};
 use crate::model::job::JobRecord;
 use crate::model::query::{Detail, JobFilter, Page};
 use crate::model::state::{Event, State};
 use crate::scheduler::{Scheduler, Submission};
+use crate::store::actions::Cancellation;
 use crate::store::{Applied, Change, Move, Work};
 use crate::transport::Operation;
 use crate::worker::submission::{self, Mode, ToSubmit};
@@ -60,6 +62,8 @@ struct Sent {
     job: JobRecord,
     /// Once the scheduler has said it.
     id: Option<String>,
+    /// Whether the order to end it was given: its job has moved on.
+    is_ending: bool,
 }
 
 /// Submits what the workers of the host have room for.
@@ -69,8 +73,8 @@ pub async fn activate(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result
         return Ok(Found::Nothing { again_in: pause });
     }
     memory.resting.retain(|_, until| *until > Instant::now());
-    settle_sent(act, host, memory).await?;
-    let jobs = uploaded(act, host, memory).await?;
+    let ending = settle_sent(act, host, memory).await?;
+    let jobs = uploaded(act, host, memory, &ending).await?;
     if jobs.is_empty() {
         return Ok(Found::Nothing { again_in: act.plan.options.advance_every.min(memory.pause()) });
     }
@@ -113,7 +117,12 @@ impl Memory {
 /// Returns uploaded jobs, at most as many per worker as fit under its limit.
 ///
 /// A job whose submission is unclear may be in the queue already: it takes a place, and is returned to be looked up.
-async fn uploaded(act: &Act, host: &HostPlan, memory: &Memory) -> Result<Vec<JobRecord>, Hindrance> {
+async fn uploaded(
+    act: &Act,
+    host: &HostPlan,
+    memory: &Memory,
+    ending: &[Cancellation],
+) -> Result<Vec<JobRecord>, Hindrance> {
     let awake: Vec<&Worker> =
         host.workers.iter().filter(|worker| !memory.resting.contains_key(&worker.name)).collect();
     let limited = awake.iter().any(|worker| worker.max_jobs.is_some());
@@ -130,7 +139,9 @@ async fn uploaded(act: &Act, host: &HostPlan, memory: &Memory) -> Result<Vec<Job
         let elsewhere = memory.sent.values().filter(|sent| sent.job.worker == worker.name);
         let elsewhere =
             elsewhere.filter(|sent| perhaps_queued.iter().all(|job| job.token() != sent.job.token())).count();
-        let taken = perhaps_queued.len() + elsewhere;
+        let ending = ending.iter().filter(|order| order.worker == worker.name);
+        let ending = ending.filter(|order| !memory.sent.contains_key(&order.token)).count();
+        let taken = perhaps_queued.len() + elsewhere + ending;
         let room = usize::try_from(room).unwrap_or(usize::MAX).saturating_sub(taken);
         jobs.extend(perhaps_queued);
         jobs.extend(fresh.into_iter().take(room));
@@ -182,7 +193,11 @@ async fn submit(
     }
     memory.use_up(groups.iter().flat_map(|(_, jobs)| jobs));
     for job in groups.iter().flat_map(|(_, jobs)| jobs) {
-        memory.sent.entry(job.token()).or_insert_with(|| Sent { job: (*job).clone(), id: None });
+        memory.sent.entry(job.token()).or_insert_with(|| Sent {
+            job: (*job).clone(),
+            id: None,
+            is_ending: false,
+        });
     }
     let answers = act.perform(host, batch, limit).await?;
     for ((scheduler, jobs), answer) in groups.iter().zip(answers) {
@@ -336,45 +351,40 @@ async fn record(act: &Act, host: &HostPlan, memory: &mut Memory, moves: &[Move])
 }
 
 /// Looks what became of jobs that may be in the queue although nothing says so: those whose document somebody moved on
-/// while they were submitted are cancelled in the queue.
+/// while they were submitted are to be ended, and take their places until they are. Returns all that are to be ended.
 ///
 /// A job that is still to be submitted, or merely locked, stays: its submission is answered with the same id next
 /// time.
-async fn settle_sent(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result<(), Hindrance> {
-    if memory.sent.is_empty() {
-        return Ok(());
+async fn settle_sent(
+    act: &Act,
+    host: &HostPlan,
+    memory: &mut Memory,
+) -> Result<Vec<Cancellation>, Hindrance> {
+    if !memory.sent.is_empty() {
+        let keys = memory.sent.values().map(|sent| sent.job.key.clone()).collect();
+        let (filter, page) =
+            (JobFilter { keys, ..JobFilter::default() }, Page { limit: None, ..Page::default() });
+        let now = act.stores.queue.jobs(&filter, &page, Detail::Summary).await?;
+        let now: BTreeMap<&JobKey, &JobRecord> = now.iter().map(|job| (&job.key, job)).collect();
+        memory.sent.retain(|_, sent| sent.is_ending || !is_settled(sent, &now));
+        let lost = memory.sent.values().filter(|sent| !sent.is_ending);
+        let lost = lost.filter(|sent| is_abandoned(&sent.job, now.get(&sent.job.key).copied()));
+        let lost: Vec<_> = lost.map(|sent| (sent.job.clone(), sent.id.clone())).collect();
+        abandoned(act, host, &lost).await?;
+        for (job, _) in &lost {
+            memory.sent.entry(job.token()).and_modify(|sent| sent.is_ending = true);
+        }
     }
-    let keys = memory.sent.values().map(|sent| sent.job.key.clone()).collect();
-    let (filter, page) =
-        (JobFilter { keys, ..JobFilter::default() }, Page { limit: None, ..Page::default() });
-    let now = act.stores.queue.jobs(&filter, &page, Detail::Summary).await?;
-    let state = |token: &Token| now.iter().find(|job| job.token() == *token).map(|job| job.state);
-    memory
-        .sent
-        .retain(|token, _| !state(token).is_some_and(|state| state.is_active() && state != State::Uploaded));
-    let moved_on = memory.sent.iter().filter(|(token, _)| state(token) != Some(State::Uploaded));
-    let lost: Vec<(&JobRecord, &str)> =
-        moved_on.clone().filter_map(|(_, sent)| Some((&sent.job, sent.id.as_deref()?))).collect();
-    let gone: Vec<Token> = moved_on.map(|(token, _)| token.clone()).collect();
-    if !lost.is_empty() {
-        cancel(act, host, &lost).await?;
-    }
-    memory.sent.retain(|token, _| !gone.contains(token));
-    Ok(())
+    let ending = act.stores.cancellations.cancellations().await?;
+    let tokens: BTreeSet<&Token> = ending.iter().map(|order| &order.token).collect();
+    memory.sent.retain(|token, sent| !sent.is_ending || tokens.contains(token));
+    Ok(ending)
 }
 
-async fn cancel(act: &Act, host: &HostPlan, lost: &[(&JobRecord, &str)]) -> Result<(), Hindrance> {
-    let groups = by_scheduler(host, lost.iter().map(|(job, _)| *job));
-    let limit = limit_of(host);
-    let batch = groups.iter().map(|(scheduler, jobs)| {
-        let of_group = lost.iter().filter(|(job, _)| jobs.iter().any(|other| other.key == job.key));
-        let ids: Vec<String> = of_group.map(|(_, id)| (*id).to_owned()).collect();
-        tracing::info!(
-            host = host.transport.host(),
-            "cancelling {} in the queue: stopped while being submitted",
-            ids.join(", ")
-        );
-        question(scheduler.cancel(&ids), limit)
-    });
-    act.perform(host, batch.collect(), limit).await.map(drop)
+/// Returns whether the document of a job says that it is in the queue, or how it ended.
+fn is_settled(sent: &Sent, now: &BTreeMap<&JobKey, &JobRecord>) -> bool {
+    now.get(&sent.job.key).is_some_and(|job| {
+        let is_mine = job.ferry.attempt == sent.job.ferry.attempt;
+        is_mine && job.state != State::Uploaded && !is_abandoned(&sent.job, Some(*job))
+    })
 }

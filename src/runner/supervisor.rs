@@ -15,7 +15,7 @@ use super::act::{Act, Hindrance};
 use super::lease::{Keeper, Standing};
 use super::plan::{HostPlan, Place};
 use super::reconcile::{self, Found, Why};
-use super::{checkout, collect, complete, poll, stage, submit};
+use super::{cancel, checkout, collect, complete, poll, stage, submit};
 use crate::model::query::Detail;
 use crate::model::state::State;
 use crate::store::Work;
@@ -130,6 +130,9 @@ fn host_edges<'a>(act: &'a Act, host: &'a HostPlan, stop: &watch::Receiver<bool>
     edges.push(Box::pin(reconcile::run("submit", act, &wake.submit, stop.clone(), submit)));
     let poll = async move |why: Why| poll::activate(act, host, &mut polling, why).await;
     edges.push(Box::pin(reconcile::run("poll", act, &wake.poll, stop.clone(), poll)));
+    let mut cancelling = cancel::Memory::default();
+    let cancel = async move |_| cancel::activate(act, host, &mut cancelling).await;
+    edges.push(Box::pin(reconcile::run("cancel", act, &wake.cancel, stop.clone(), cancel)));
     if host.place == Place::Away {
         let collect = async move |_| collect::activate(act, host).await;
         edges.push(Box::pin(reconcile::run("collect", act, &wake.collect, stop.clone(), collect)));
@@ -179,4 +182,5 @@ async fn nothing_to_do(act: &Act) -> bool {
     }
     let Some(Ok(load)) = act.undisturbed(act.stores.queue.load(&moving)).await else { return false };
     moving.iter().all(|state| checkout::count(&load, &workers, *state) == 0)
+        && !cancel::is_anything_left(act).await
 }

@@ -172,17 +172,17 @@ fn version_and_help() {
 fn wrong_command_lines_end_with_2() {
     let place = TestEnv::empty();
     assert_snapshot!(place.jf("job lst"), @r"
-        exit: 2
-        ----- stdout
-        ----- stderr
-        error: unrecognized subcommand 'lst'
+    exit: 2
+    ----- stdout
+    ----- stderr
+    error: unrecognized subcommand 'lst'
 
-          tip: a similar subcommand exists: 'list'
+      tip: some similar subcommands exist: 'stop', 'list'
 
-        Usage: jf job [OPTIONS] <COMMAND>
+    Usage: jf job [OPTIONS] <COMMAND>
 
-        For more information, try '--help'.
-        ");
+    For more information, try '--help'.
+    ");
     assert_snapshot!(place.jf("job list --wrker here"), @r"
         exit: 2
         ----- stdout

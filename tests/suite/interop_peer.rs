@@ -41,3 +41,10 @@ fn heavy_commands_survive_random_actions_of_the_python_controller() {
     run_script(test, "mixed_actions.py", &["--commands"]);
     run_script(test, "mixed_actions.py", &["--commands", "--replica-set"]);
 }
+
+#[test]
+fn heavy_processes_end_when_the_python_controller_takes_their_jobs_away() {
+    let test = "heavy_processes_end_when_the_python_controller_takes_their_jobs_away";
+    run_script(test, "taken_away.py", &[]);
+    run_script(test, "taken_away.py", &["--replica-set"]);
+}

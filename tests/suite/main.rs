@@ -11,6 +11,7 @@
 mod bad_days;
 mod blobs_contract;
 mod cli_admin;
+mod cli_actions;
 mod cli_environment;
 mod cli_flow;
 mod cli_init;
@@ -37,4 +38,5 @@ mod store_combinations;
 mod store_contract;
 mod testbed;
 mod transport_contract;
+mod user_actions;
 mod wrapper;

@@ -1,8 +1,13 @@
 //! `jf flow`: what became of whole flows.
 
+mod clean;
+mod delete;
 mod info;
 mod list;
 pub(super) mod record;
+mod resume;
+mod set;
+mod which;
 
 use clap::Subcommand;
 
@@ -15,6 +20,15 @@ pub(super) enum FlowCommand {
     List(list::ListArgs),
     /// Show one flow and its jobs
     Info(info::InfoArgs),
+    /// Let the stopped and PAUSED jobs of a flow go on
+    Resume(resume::ResumeArgs),
+    /// Delete whole flows with all their jobs
+    Delete(delete::DeleteArgs),
+    /// Delete the files of ended jobs
+    Clean(clean::CleanArgs),
+    /// Change a flow
+    #[command(subcommand)]
+    Set(set::SetCommand),
 }
 
 impl FlowCommand {
@@ -22,6 +36,10 @@ impl FlowCommand {
         match self {
             Self::List(args) => list::run(args, session).await,
             Self::Info(args) => info::run(args, session).await,
+            Self::Resume(args) => resume::run(args, session).await,
+            Self::Delete(args) => delete::run(args, session).await,
+            Self::Clean(args) => clean::run(args, session).await,
+            Self::Set(command) => command.run(session).await,
         }
     }
 }

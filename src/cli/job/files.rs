@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::place;
+use super::{files_delete, place};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::{Block, View};
 use crate::cli::select::JobArg;
@@ -19,6 +19,8 @@ pub(in crate::cli) enum FilesCommand {
     Ls(LsArgs),
     /// Copy files from a job's run directory
     Get(GetArgs),
+    /// Delete a job's run directory
+    Delete(files_delete::FilesDeleteArgs),
 }
 
 #[derive(Debug, Args)]
@@ -57,6 +59,7 @@ impl FilesCommand {
         match self {
             Self::Ls(args) => list(args, session).await,
             Self::Get(args) => get(args, session).await,
+            Self::Delete(args) => files_delete::run(args, session).await,
         }
     }
 }

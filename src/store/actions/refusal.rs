@@ -54,7 +54,7 @@ pub enum Refusal {
     OnlyJob,
     #[error("The JobStore can be set only for a READY Flow; it is {0}")]
     FlowNotReady(FlowState),
-    #[error("Job with db_id {0} was changed by somebody else meanwhile. Try again.")]
+    #[error("Job {0} was changed by somebody else meanwhile. Try again.")]
     ChangedMeanwhile(String),
 }
 

@@ -501,11 +501,6 @@ fn cancellation(job: &Member, mandate: &Mandate, deletion: Deletion) -> Option<C
     })
 }
 
-/// Returns the order for an attempt that left its runner without one: somebody else moved or deleted its job.
-pub fn order_for(job: &Member, mandate: &Mandate) -> Option<Cancellation> {
-    cancellation(job, mandate, Deletion { processes: Processes::End, remove_directory: false })
-}
-
 /// What the deletion of flows comes to.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FlowPlan {
