@@ -49,6 +49,9 @@ class Case:
 
 CASES: list[Case] = []
 
+# A detour becomes a parent of the children, and the peer writes it into their documents alone, not into the flow's.
+CHILDREN_OF_DETOURS = (Difference(29, "flow/parents/*"),)
+
 
 def flow(after: str | None = None, concurrent: bool = False, differs: tuple[Difference, ...] = (), **options):
     def decorator(build):
@@ -405,14 +408,14 @@ def replaced_keeping_stores():
     return Flow([first, jobs.keep(first.output["big"])])
 
 
-@flow()
+@flow(differs=CHILDREN_OF_DETOURS)
 def detour():
     first = jobs.detours(1)
     child = jobs.add(first.output, 1)
     return Flow([first, child, jobs.keep(child.output)])
 
 
-@flow()
+@flow(differs=CHILDREN_OF_DETOURS)
 def detour_to_one_job():
     first = jobs.detours_to_job(1)
     return Flow([first, jobs.add(first.output, 1)])
@@ -429,7 +432,7 @@ def addition_of_a_flow():
     return jobs.adds_flow(1)
 
 
-@flow()
+@flow(differs=CHILDREN_OF_DETOURS)
 def addition_and_detour():
     first = jobs.adds_and_detours(1)
     return Flow([first, jobs.add(first.output, 1)])
