@@ -121,7 +121,7 @@ def manager_config_per_job():
     return Flow([plain, other, variable])
 
 
-@flow()
+@flow(concurrent=True)
 def run_config_set():
     """set_run_config reaches jobs that are made while the flow runs."""
     made = Flow([jobs.replaced_by_flow(1), jobs.environment("JF_TEST_VARIABLE"), jobs.adds_job(5)])
@@ -484,7 +484,7 @@ def odd_data_stored():
     return jobs.stores_odd_data()
 
 
-@flow()
+@flow(concurrent=True)
 def updates_carried_on():
     """Metadata, names and configurations that jobs pass on to those that they make."""
     first, second = jobs.replaced_by_flow(1), jobs.adds_flow(2)
@@ -506,7 +506,7 @@ def updates_of_metadata():
     return first
 
 
-@flow()
+@flow(concurrent=True)
 def manager_of_responses():
     """response_manager_config replaces what new jobs would inherit."""
     first = jobs.replaced_under_another_manager(1)
@@ -569,18 +569,18 @@ def large_output_of_numbers():
     return Flow([first, jobs.keep(first.output["numbers"][19_999])])
 
 
-@flow()
+@flow(differs=[Difference(35, "outputs/*", executor="ours")])
 def not_a_number():
     first = jobs.not_numbers()
     return Flow([first, jobs.keep(first.output["nan"], first.output)])
 
 
-@flow()
+@flow(differs=[Difference(35, "outputs/*", executor="ours")])
 def not_a_number_as_argument():
     return jobs.keep(float("nan"), [float("inf")])
 
 
-@flow()
+@flow(differs=[Difference(35, path, executor="ours") for path in ("jobs/*", "flow/state", "outputs/*")])
 def bytes_in_the_output():
     return jobs.raw_bytes()
 

@@ -110,7 +110,7 @@ class Place:
         work = self.root / "work" / project / name
         work.mkdir(parents=True, exist_ok=True)
         pre_run = f"export PYTHONPATH={HERE}"
-        return {"type": "local", "scheduler_type": "shell", "work_dir": str(work), "pre_run": pre_run, "timeout_execute": 60, "max_jobs": 6} | more
+        return {"type": "local", "scheduler_type": "shell", "work_dir": str(work), "pre_run": pre_run, "timeout_execute": 60} | more
 
     def warm_command(self) -> str:
         """Starts a warm worker and returns its `execution_cmd`."""
