@@ -4,9 +4,9 @@
 //! data, stderr is talk. Options and meanings are those of jobflow-remote 1.0 where it has the same command; its
 //! short options of several letters (`-did`) are read by [`short_options`]. Exit codes: [`error::Exit`].
 
+mod act;
 mod admin;
 mod backup;
-mod act;
 mod confirm;
 mod demo;
 mod directories;

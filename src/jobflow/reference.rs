@@ -195,7 +195,8 @@ fn is_reference(document: &Document) -> bool {
 pub enum Properties {
     /// It is an error: nobody but Python can compute it.
     Refused,
-    /// It stays in place, to be resolved by jobflow where the job runs.
+    /// It stays in place, to be resolved by jobflow where the job runs. So does a reference to a part of an object that
+    /// may be an object itself without its JSON saying so: a model within a pydantic model has no `@class`.
     LeftInPlace,
 }
 
@@ -232,6 +233,15 @@ pub fn resolve<'outputs>(
         }
     }
     Ok(resolver.left)
+}
+
+/// Returns whether the value, alone, would come out of Python as less than it is as a part of its object.
+fn may_lose_its_class(value: &Bson) -> bool {
+    match value {
+        Bson::Document(document) => !document.contains_key("@class"),
+        Bson::Array(items) => items.iter().any(may_lose_its_class),
+        _ => false,
+    }
 }
 
 struct Resolver<'lookup, 'outputs> {
@@ -322,6 +332,7 @@ impl<'outputs> Resolver<'_, 'outputs> {
         depth: usize,
     ) -> Result<Option<Cow<'outputs, Bson>>, Unresolvable> {
         let mut current = Cow::Borrowed(output);
+        let mut is_part_of_object = false;
         for step in steps {
             if let Bson::Document(document) = current.as_ref()
                 && is_reference(document)
@@ -332,6 +343,7 @@ impl<'outputs> Resolver<'_, 'outputs> {
                     Some(inner) => current = inner,
                 }
             }
+            is_part_of_object |= self.may_be_property(&current, step);
             let next = match &current {
                 Cow::Borrowed(value) => descend(*value, step),
                 Cow::Owned(value) => descend(value, step).map(|value| Cow::Owned(value.into_owned())),
@@ -344,6 +356,10 @@ impl<'outputs> Resolver<'_, 'outputs> {
                 }
                 Err(error) => return Err(error),
             };
+        }
+        if is_part_of_object && may_lose_its_class(&current) {
+            self.left.extend(self.chain.last().cloned());
+            return Ok(None);
         }
         if !has_reference(&current) {
             return Ok(Some(current));

@@ -4,6 +4,7 @@
 //! read and write one database. What JobFerry adds is one sub-document, `jobferry`, the last top-level field. Fields
 //! that neither side knows are ignored on reading. This is the one place where TERMINATED becomes `RUN_FINISHED`.
 
+pub mod process_id;
 mod read;
 
 use bson::{Array, Bson, Document, doc};

@@ -35,16 +35,18 @@ THEIRS = "theirs"
 
 def workers(place: Place, project: str, executor: str, warm: str) -> dict:
     """The workers of one project. The names are the same in all, the ways of running a job are not."""
-    path = f"export PATH={VENV}/bin:$PATH"
+    path, limit = f"export PATH={VENV}/bin:$PATH", {}
     if executor == THEIRS:
         command, cold = warm, "jf -fe execution run {}"
     else:
         # The default of our runner, on a worker that has jobflow alone.
         command, cold = None, None
+        # Each starts a Python of its own: all at once would not fit into a small machine.
+        limit = {"max_jobs": 4}
         path = f"export PATH={Path(os.environ['JF_TEST_PYTHON']).parent}:$PATH"
     made = {}
     for name in ("local", "second", "cold"):
-        worker = place.worker(project, name, execution_cmd=cold if name == "cold" else command)
+        worker = place.worker(project, name, execution_cmd=cold if name == "cold" else command, **limit)
         worker["pre_run"] += f"\n{path}"
         made[name] = {key: value for key, value in worker.items() if value is not None}
     return made

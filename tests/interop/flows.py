@@ -49,6 +49,9 @@ class Case:
 
 CASES: list[Case] = []
 
+# A detour becomes a parent of the children, and the peer writes it into their documents alone, not into the flow's.
+CHILDREN_OF_DETOURS = (Difference(29, "flow/parents/*"),)
+
 
 def flow(after: str | None = None, concurrent: bool = False, differs: tuple[Difference, ...] = (), **options):
     def decorator(build):
@@ -118,7 +121,7 @@ def manager_config_per_job():
     return Flow([plain, other, variable])
 
 
-@flow()
+@flow(concurrent=True)
 def run_config_set():
     """set_run_config reaches jobs that are made while the flow runs."""
     made = Flow([jobs.replaced_by_flow(1), jobs.environment("JF_TEST_VARIABLE"), jobs.adds_job(5)])
@@ -405,14 +408,14 @@ def replaced_keeping_stores():
     return Flow([first, jobs.keep(first.output["big"])])
 
 
-@flow()
+@flow(differs=CHILDREN_OF_DETOURS)
 def detour():
     first = jobs.detours(1)
     child = jobs.add(first.output, 1)
     return Flow([first, child, jobs.keep(child.output)])
 
 
-@flow()
+@flow(differs=CHILDREN_OF_DETOURS)
 def detour_to_one_job():
     first = jobs.detours_to_job(1)
     return Flow([first, jobs.add(first.output, 1)])
@@ -429,7 +432,7 @@ def addition_of_a_flow():
     return jobs.adds_flow(1)
 
 
-@flow()
+@flow(differs=CHILDREN_OF_DETOURS)
 def addition_and_detour():
     first = jobs.adds_and_detours(1)
     return Flow([first, jobs.add(first.output, 1)])
@@ -481,7 +484,7 @@ def odd_data_stored():
     return jobs.stores_odd_data()
 
 
-@flow()
+@flow(concurrent=True)
 def updates_carried_on():
     """Metadata, names and configurations that jobs pass on to those that they make."""
     first, second = jobs.replaced_by_flow(1), jobs.adds_flow(2)
@@ -503,7 +506,7 @@ def updates_of_metadata():
     return first
 
 
-@flow()
+@flow(concurrent=True)
 def manager_of_responses():
     """response_manager_config replaces what new jobs would inherit."""
     first = jobs.replaced_under_another_manager(1)
@@ -542,7 +545,7 @@ def blob_of_everything():
     return Flow([first, jobs.keep(first.output["v"]["x"])])
 
 
-@flow()
+@flow(differs=[Difference(36, path, executor="ours") for path in ("outputs/0.1/output/big/store", "blobs/*", "files/*")])
 def blobs_in_two_stores():
     first = jobs.two_stores(4)
     return Flow([first, jobs.keep(first.output["small"])])
@@ -566,18 +569,18 @@ def large_output_of_numbers():
     return Flow([first, jobs.keep(first.output["numbers"][19_999])])
 
 
-@flow()
+@flow(differs=[Difference(35, "outputs/*", executor="ours")])
 def not_a_number():
     first = jobs.not_numbers()
     return Flow([first, jobs.keep(first.output["nan"], first.output)])
 
 
-@flow()
+@flow(differs=[Difference(35, "outputs/*", executor="ours")])
 def not_a_number_as_argument():
     return jobs.keep(float("nan"), [float("inf")])
 
 
-@flow()
+@flow(differs=[Difference(35, path, executor="ours") for path in ("jobs/*", "flow/state", "outputs/*")])
 def bytes_in_the_output():
     return jobs.raw_bytes()
 

@@ -121,24 +121,29 @@ class Names:
         job = {key: value for key, value in job.items() if key not in OWN}
         if job["start_time"] and job["end_time"]:
             assert job["start_time"] <= job["end_time"], (job["start_time"], job["end_time"])
-        remote = job["remote"]
+        remote, name = job["remote"], job["job"]["name"].replace(" ", "_")
         assert remote["queue_state"] in QUEUE_STATES, remote["queue_state"]
         kept = {key: self.dated(value, key) if key in DATES else self.plain(value, key) for key, value in job.items()}
         kept["error"] = self.error(job["error"])
         # A set in all but name: the peer has them in the order of a set of Python.
         kept["parents"].sort()
-        kept["remote"] = {key: self.remote(key, value) for key, value in remote.items()}
+        kept["remote"] = {key: self.remote(key, value, name, job["state"]) for key, value in remote.items()}
         return kept
 
-    def remote(self, key: str, value: Any) -> Any:
+    def remote(self, key: str, value: Any, name: str, state: str) -> Any:
         if key in DATES:
             return self.dated(value, key)
         if key == "queue_state":
             return "<seen or not>"
         if key == "process_id" and value:
             return "<process id>" if isinstance(value, str) and value.isdecimal() else value
-        if key in ("queue_out", "queue_err") and value:
-            return TIME_IN_TEXT.sub("<time>", self.text(value))
+        if key in ("queue_out", "queue_err") and self.brief_errors:
+            # What another program says is its own; `FAILED` jobs have it, others not.
+            return "<talk>" if value or state == "FAILED" else None
+        if key in ("queue_out", "queue_err"):
+            # The peer's script for the scheduler `shell` says the name of the job first.
+            value = (value or "").removeprefix(f"{name}\n")
+            return TIME_IN_TEXT.sub("<time>", self.text(value)).strip() or None
         if key == "error":
             return self.error(value)
         return self.plain(value, key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,8 @@ class Place:
         self.uri = uri or os.environ["JF_TEST_MONGODB_URI"]
         (self.host, self.port), *_ = parse_uri(self.uri)["nodelist"]
         self.root = Path(tempfile.mkdtemp(prefix="jobferry-interop-"))
+        # A test that takes too long is told to end; what it started has to end as well.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.processes: list[subprocess.Popen] = []
         self.databases: list[str] = []
         (self.root / "projects").mkdir()

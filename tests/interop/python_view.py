@@ -2,6 +2,7 @@
 
     python_view.py runner     a runner that is at work, ours or theirs
     python_view.py results    what ours left in the database
+    python_view.py turns      jobs that one runner has started and the other ends
 """
 
 from __future__ import annotations
@@ -171,6 +172,33 @@ def what_theirs_dumps(project: Project) -> None:
     check(len(documents) == project.database_of()["jobs"].count_documents({}), "their dump has other jobs")
 
 
+def jobs_change_hands(project: Project, first: str, second: str) -> None:
+    """One runner is stopped while a job runs and others wait; the other goes on, and nothing is started twice."""
+    notes = project.place.root / f"notes-{project.name}"
+    notes.mkdir()
+    slow = [jobs.short_work(str(notes), f"slow{number}", 3) for number in range(2)]
+    submit_flow(Flow([*slow, jobs.keep([one.output for one in slow])]), project=project.name)
+    if first == "theirs":
+        environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+        runner = project.place.start([f"{VENV}/bin/jf", "-p", project.name, "runner", "run"], f"{project.name}/theirs.out", env=environment)
+    else:
+        runner = project.start_ours()
+    states = project.database_of()["jobs"]
+    wait_until(lambda: states.count_documents({"state": "RUNNING"}) == 2 and len(list(notes.iterdir())) == 2, "both jobs run")
+    runner.terminate()
+    runner.wait(60)
+    check(states.count_documents({"state": "RUNNING"}) == 2, f"the jobs ended before {first} did")
+    if second == "theirs":
+        project.run_theirs()
+    else:
+        code = project.start_ours("--until-idle").wait(LIMIT_S / 2)
+        check(code == 0, "our runner did not end well", project.log()[-2000:])
+    found = list(states.find({}, {"state": 1, "error": 1, "remote": 1}))
+    check([job["state"] for job in found] == ["COMPLETED"] * 3, f"from {first} to {second}: not all is complete", found)
+    starts = {file.name: len([line for line in file.read_text().splitlines() if not line.startswith("end")]) for file in notes.iterdir()}
+    check(starts == {"slow0": 1, "slow1": 1}, f"from {first} to {second}: starts", starts)
+
+
 def main() -> int:
     with Place() as place:
 
@@ -181,6 +209,9 @@ def main() -> int:
         if sys.argv[1] == "runner":
             our_runner_is_seen(project("seen"))
             their_runner_is_respected(project("respected"))
+        elif sys.argv[1] == "turns":
+            jobs_change_hands(project("theirs_ours"), "theirs", "ours")
+            jobs_change_hands(project("ours_theirs"), "ours", "theirs")
         else:
             read = project("read")
             submit_flow(jobs.add(2, 3), project=read.name)

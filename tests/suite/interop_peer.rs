@@ -48,3 +48,30 @@ fn heavy_processes_end_when_the_python_controller_takes_their_jobs_away() {
     run_script(test, "taken_away.py", &[]);
     run_script(test, "taken_away.py", &["--replica-set"]);
 }
+
+#[test]
+fn heavy_our_runner_ends_flows_as_theirs_does() {
+    run_script("heavy_our_runner_ends_flows_as_theirs_does", "differential.py", &[]);
+}
+
+#[test]
+fn heavy_python_jobs_survive_random_actions_of_the_python_controller() {
+    let test = "heavy_python_jobs_survive_random_actions_of_the_python_controller";
+    run_script(test, "mixed_actions.py", &[]);
+    run_script(test, "mixed_actions.py", &["--replica-set"]);
+}
+
+#[test]
+fn heavy_python_tools_read_what_our_runner_wrote() {
+    run_script("heavy_python_tools_read_what_our_runner_wrote", "python_view.py", &["results"]);
+}
+
+#[test]
+fn heavy_one_runner_goes_on_where_the_other_was_stopped() {
+    run_script("heavy_one_runner_goes_on_where_the_other_was_stopped", "python_view.py", &["turns"]);
+}
+
+#[test]
+fn heavy_a_thousand_additions_take_time_in_proportion() {
+    run_script("heavy_a_thousand_additions_take_time_in_proportion", "growth.py", &[]);
+}

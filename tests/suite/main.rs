@@ -10,8 +10,8 @@
 
 mod bad_days;
 mod blobs_contract;
-mod cli_admin;
 mod cli_actions;
+mod cli_admin;
 mod cli_environment;
 mod cli_flow;
 mod cli_init;

@@ -78,8 +78,11 @@ pub(super) async fn run(args: DeleteArgs, session: &Session) -> Result<Exit, Cli
     if args.output || args.all {
         left_behind::remove_outputs(session, &project, &flows, &gone).await?;
     }
-    let files =
-        if args.files || args.all { remove_files(session, &project, &gone).await? } else { Exit::Success };
+    let files = if args.files || args.all {
+        left_behind::remove_files(session, &project, &gone).await?
+    } else {
+        Exit::Success
+    };
     act::tell_processes(session, &project).await?;
     deleted.tell(session)?;
     Ok(if deleted.refused.is_empty() { files } else { Exit::Failed })

@@ -204,3 +204,24 @@ proptest! {
         prop_assert_eq!(found.is_empty(), !has_reference(&argument));
     }
 }
+
+#[test]
+fn a_part_of_an_object_that_may_be_an_object_is_left_to_python() {
+    let output = bson!({
+        "@module": "m", "@class": "Model", "energy": 1.5, "sites": [{"label": "Na"}], "forces": [[1, 2], [3, 4]],
+        "lattice": {"@module": "m", "@class": "Lattice", "a": 1},
+    });
+    let lookup = |uuid: &str| (uuid == "m").then_some(&output);
+    let resolved = |key: &str| {
+        let reference = bson!({"@class": "OutputReference", "uuid": "m", "attributes": [["a", key]]});
+        let mut job = doc! { "function_args": [reference.clone()], "name": "n" };
+        let left = resolve(&mut job, &lookup, OnMissing::Error, Properties::LeftInPlace).unwrap();
+        let value = job.get_array("function_args").unwrap()[0].clone();
+        assert_eq!(left.is_empty(), value != reference, "{key}");
+        left.is_empty().then_some(value)
+    };
+    assert_eq!(resolved("energy"), Some(bson!(1.5)));
+    assert_eq!(resolved("forces"), Some(bson!([[1, 2], [3, 4]])));
+    assert!(resolved("lattice").is_some(), "it says itself what it is");
+    assert_eq!(resolved("sites"), None, "a model within a model does not");
+}

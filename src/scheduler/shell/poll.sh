@@ -19,6 +19,11 @@ jf_look() {
   jf_pid=${1%%-*} jf_start=${1#*-}
   jf_start=${jf_start%%-*}
   case $jf_pid in '' | *[!0-9]*) return ;; esac
+  # Of jobflow-remote there is the pid alone: it is that job while it runs the script of its directory.
+  if [ "$1" = "$jf_pid" ]; then
+    case $({ tr '\0' ' ' </proc/"$jf_pid"/cmdline; } 2>/dev/null) in *" ${jf_dir}submit.sh "*) jf_word=running ;; esac
+    return
+  fi
   [ "${1##*-}" = "$jf_boot" ] || return
   if { read -r jf_stat </proc/"$jf_pid"/stat; } 2>/dev/null; then
     set -- ${jf_stat##*) }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use bson::{Array, Bson, Document};
 
-use super::{FERRY, Malformed};
+use super::{FERRY, Malformed, process_id};
 use crate::model::Timestamp;
 use crate::model::flow::FlowState;
 use crate::model::ids::JobKey;
@@ -18,12 +18,15 @@ type Read<T> = Result<T, Malformed>;
 /// and `job` have to be there.
 pub fn read_job(document: Document) -> Read<JobRecord> {
     let mut fields = Fields::of(document, "");
+    let mut ours = fields.inner(FERRY)?;
+    let mut remote = remote(fields.inner("remote")?)?;
+    remote.process_id = process_id::join(remote.process_id, ours.optional_string("process_id")?);
     Ok(JobRecord {
         key: JobKey { uuid: fields.string("uuid")?, index: fields.integer("index")? },
         db_id: fields.string("db_id")?,
         worker: fields.string("worker")?,
         state: fields.parsed("state")?,
-        remote: remote(fields.inner("remote")?)?,
+        remote,
         parents: fields.strings("parents")?,
         previous_state: fields.optional_parsed("previous_state")?,
         error: fields.optional_string("error")?,
@@ -38,7 +41,7 @@ pub fn read_job(document: Document) -> Read<JobRecord> {
         resources: fields.optional_document("resources")?,
         stored_data: fields.optional_document("stored_data")?,
         job: fields.document("job")?,
-        ferry: ferry(fields.inner(FERRY)?)?,
+        ferry: ferry(ours)?,
     })
 }
 

@@ -88,6 +88,7 @@ pub(super) fn refused(reply: Reply) -> Result<Vec<usize>, Fault> {
 pub(super) fn statement(step: &Move, also: Also) -> Result<Document, Fault> {
     let written = codec::written(step)?;
     let mut set = written.set;
+    codec::process_id::divide(&mut set);
     if also == Also::Settling {
         set.insert("jobferry.settling", true);
     }

@@ -19,7 +19,7 @@ use crate::model::query::{Detail, FlowFilter, JobFilter, Locked, Order, Page, So
 use crate::model::state::State;
 
 /// What a summary reads of a job: all but the function, its arguments, the stored data and the history.
-const SUMMARY_FIELDS: [&str; 28] = [
+const SUMMARY_FIELDS: [&str; 29] = [
     "uuid",
     "index",
     "db_id",
@@ -45,6 +45,7 @@ const SUMMARY_FIELDS: [&str; 28] = [
     "job.config.on_missing_references",
     "jobferry.attempt",
     "jobferry.outcome",
+    codec::process_id::WHOLE,
     "jobferry.retries_used",
     "jobferry.settling",
     "_id",
@@ -394,7 +395,7 @@ pub(super) fn job_filter(filter: &JobFilter) -> Document {
     conditions.add_metadata("job.metadata", &filter.metadata);
     conditions.add_updated(filter.updated_from, filter.updated_to);
     if let Some(id) = &filter.process_id {
-        conditions.add("remote.process_id", id.as_str());
+        conditions.add("remote.process_id", codec::process_id::shown(id));
     }
     conditions.add_locked(filter.locked);
     conditions.into_filter()
