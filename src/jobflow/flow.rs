@@ -149,7 +149,7 @@ impl SerializedFlow {
         new_uuid: &mut dyn FnMut() -> String,
     ) -> Result<Self, FlowError> {
         let mut branch = match tree::read(value)? {
-            tree::Read::Flow(branch) => branch,
+            tree::Read::Flow(branch) => *branch,
             tree::Read::Loose(parts) => Branch::around(parts, new_uuid()),
         };
         if let Some(host) = branch.hosts.first() {
@@ -169,7 +169,7 @@ impl SerializedFlow {
     /// The worker has already put the hosts of the job behind those of the new jobs; where it did not, it is done.
     pub fn of_response(value: Bson, hosts: &[String]) -> Result<Self, FlowError> {
         let mut branch = match tree::read(value)? {
-            tree::Read::Flow(branch) => branch,
+            tree::Read::Flow(branch) => *branch,
             // Jobflow makes a flow of every response.
             tree::Read::Loose(_) => return Err(FlowError::NoFlow),
         };

@@ -345,7 +345,7 @@ impl<'outputs> Resolver<'_, 'outputs> {
             }
             is_part_of_object |= self.may_be_property(&current, step);
             let next = match &current {
-                Cow::Borrowed(value) => descend(*value, step),
+                Cow::Borrowed(value) => descend(value, step),
                 Cow::Owned(value) => descend(value, step).map(|value| Cow::Owned(value.into_owned())),
             };
             current = match next {

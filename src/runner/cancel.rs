@@ -78,7 +78,7 @@ pub async fn activate(act: &Act, host: &HostPlan, memory: &mut Memory) -> Result
         remove_directories(act, host, &over).await?;
         let tokens: Vec<Token> = over.iter().map(|due| due.order.token.clone()).collect();
         act.stores.cancellations.clear_cancellations(&tokens).await?;
-        for wake in act.host_wake(host) {
+        if let Some(wake) = act.host_wake(host) {
             wake.stage.notify_one();
             wake.submit.notify_one();
         }

@@ -227,9 +227,9 @@ async fn finish_all(act: &Act, verdicts: &[(&JobRecord, Verdict)]) -> Result<usi
             Verdict::Failed { .. } => Growth::default(),
         };
         if step.event == Some(Event::TryAgain) {
-            again.push(step)
+            again.push(step);
         } else {
-            ends.push(Ending { step, growth })
+            ends.push(Ending { step, growth });
         }
     }
     let finished: Vec<Applied> = if ends.is_empty() { Vec::new() } else { act.finish(&ends).await? };

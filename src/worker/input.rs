@@ -2,7 +2,7 @@
 //!
 //! Compact JSON `{"job":…,"store":…,"job_doc":…}`, byte for byte as orjson writes it for the Python side; dates become
 //! ISO text without a zone. What orjson cannot write or would lose is written so that every decoder of monty reads it
-//! back: NaN and infinities bare, as Python's `json` has them; bytes and ObjectIds as MongoDB's extended JSON.
+//! back: NaN and infinities bare, as Python's `json` has them; bytes and `ObjectId`s as MongoDB's extended JSON.
 
 use bson::{Bson, Document, doc};
 

@@ -164,8 +164,8 @@ impl RemoteStore {
 mod tests {
     use super::*;
 
-    fn from(settings: Document) -> RemoteStore {
-        RemoteStore::from_document(&settings).unwrap()
+    fn from(settings: &Document) -> RemoteStore {
+        RemoteStore::from_document(settings).unwrap()
     }
 
     /// As `get_single_store` of jobflow-remote 1.0.1 answers.
@@ -191,7 +191,7 @@ mod tests {
             (doc! {"store": mine, "extension": "abc"}, "MyStore", "remote_job_data.abc", Encoding::Custom),
         ];
         for (settings, class, file, encoding) in cases {
-            let store = from(settings);
+            let store = from(&settings);
             assert_eq!((store.output_file(), store.encoding()), (file.to_owned(), encoding));
             assert_eq!(store.is_packed(), file.ends_with(".gz"));
             let written = store.job_store("/w", &["data".to_owned()]);

@@ -1,4 +1,4 @@
-//! `jf submit` of flows that Python serialized. What is stored is compared with jobflow-remote in interop_read_flows.
+//! `jf submit` of flows that Python serialized. What is stored is compared with jobflow-remote in `interop_read_flows`.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};

@@ -2,6 +2,7 @@
 //! same run directories; and `jf execution run`, which runs both kinds of job.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -135,7 +136,7 @@ fn our_program_leaves_what_the_peers_does() {
         for file in they.keys().chain(we.keys()).collect::<BTreeSet<_>>() {
             if we.get(file) != they.get(file) {
                 let said = we.get(file).map_or("is not there", String::as_str);
-                different += &format!("{name}: {file} {}\n", briefly(said));
+                writeln!(different, "{name}: {file} {}", briefly(said)).unwrap();
             }
         }
         let result = case.get_document("jfremote_out.json").unwrap();

@@ -1,6 +1,6 @@
 //! Serialized flows and responses, as we read them and as the real jobflow-remote put them into a database.
 //!
-//! tests/interop/read_flows.py says what is compared.
+//! `tests/interop/read_flows.py` says what is compared.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};

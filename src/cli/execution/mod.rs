@@ -26,7 +26,7 @@ pub(super) enum ExecutionCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// The run directory, which holds jfremote_in.json
+    /// The run directory, which holds `jfremote_in.json`
     #[arg(default_value = ".", value_name = "DIR")]
     run_dir: PathBuf,
 }

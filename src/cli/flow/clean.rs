@@ -59,7 +59,7 @@ pub(super) async fn run(args: CleanArgs, session: &Session) -> Result<Exit, CliE
     }
     if args.verbose > 0 {
         let names = flows.iter().map(|flow| format!("{}  {}", flow.uuid, flow.name));
-        names.map(|line| session.remark(&line)).collect::<Result<(), _>>()?;
+        names.map(|line| session.remark(&line)).try_for_each(|remarked| remarked)?;
     }
     let question =
         format!("This operation will delete the files of {} Flow(s). Proceed anyway?", flows.len());

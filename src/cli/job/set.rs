@@ -14,7 +14,7 @@ use crate::store::actions::{Action, Merge, Properties};
 pub(in crate::cli) enum SetCommand {
     /// Run jobs on another worker
     Worker(WorkerArgs),
-    /// Run jobs with another exec_config of the project
+    /// Run jobs with another `exec_config` of the project
     ExecConfig(ExecConfigArgs),
     /// Ask for other resources
     Resources(ResourcesArgs),
@@ -43,7 +43,7 @@ pub(in crate::cli) struct WorkerArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExecConfigArgs {
-    /// Name of the exec_config
+    /// Name of the `exec_config`
     #[arg(value_name = "EXEC_CONFIG")]
     exec_config: String,
     #[command(flatten)]
@@ -58,7 +58,7 @@ pub(in crate::cli) struct ResourcesArgs {
     /// Leave nothing of the resources there are
     #[arg(short, long)]
     replace: bool,
-    /// Read them as a QResources of qtoolkit
+    /// Read them as a `QResources` of qtoolkit
     #[arg(long, alias = "qr")]
     qresources: bool,
     #[command(flatten)]
@@ -106,7 +106,7 @@ async fn set(properties: Properties, common: Common, session: &Session) -> Resul
         return Ok(Exit::Success);
     };
     let conduct = Conduct::of(&common.wait, &act::BreakOption::default(), &common.errors);
-    act::perform(session, &project, &chosen, &Action::Set(properties), &conduct).await
+    act::perform(session, &project, &chosen, &Action::Set(Box::new(properties)), &conduct).await
 }
 
 fn dictionary(text: &str) -> Result<Document, String> {

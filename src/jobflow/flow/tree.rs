@@ -12,7 +12,7 @@ use crate::model::ids::JobKey;
 
 /// What a value is.
 pub(super) enum Read {
-    Flow(Branch),
+    Flow(Box<Branch>),
     /// A job, or a list of jobs and flows.
     Loose(Vec<Part>),
 }
@@ -77,7 +77,7 @@ pub(super) fn read(value: Bson) -> Result<Read, FlowError> {
     match value {
         Bson::Array(items) => items.into_iter().map(read_part).collect::<Result<_, _>>().map(Read::Loose),
         other => Ok(match read_part(other)? {
-            Part::Flow(branch) => Read::Flow(branch),
+            Part::Flow(branch) => Read::Flow(Box::new(branch)),
             job @ Part::Job(_) => Read::Loose(vec![job]),
         }),
     }

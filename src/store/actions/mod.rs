@@ -91,7 +91,7 @@ pub enum Action {
     Stop,
     /// Whatever the state is; for people who know what they do.
     SetState(State),
-    Set(Properties),
+    Set(Box<Properties>),
     Delete(Deletion),
 }
 

@@ -157,7 +157,7 @@ fn is_in_batch(state: State) -> bool {
     matches!(state, State::BatchSubmitted | State::BatchRunning)
 }
 
-/// States in which worker, resources and exec_config may be changed.
+/// States in which worker, resources and `exec_config` may be changed.
 const SETTABLE: &[State] = &[
     State::Ready,
     State::Waiting,

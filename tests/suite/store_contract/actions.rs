@@ -292,25 +292,26 @@ pub(super) async fn setting_what_a_job_is_run_with(bench: &Bench) {
         resources: Some(doc! {"ntasks": 8}),
         merge: Merge::Keep,
     };
-    done(stores, "a", &Action::Set(properties.clone())).await;
+    done(stores, "a", &Action::Set(Box::new(properties.clone()))).await;
     let set = read(stores, "a").await;
     assert_eq!((set.worker.as_str(), set.priority, set.state), ("other", 7, State::Ready));
     assert_eq!(set.resources, Some(doc! {"ntasks": 8, "time": "1:00"}));
     assert_eq!(set.exec_config, Some(doc! {"modules": ["b"], "pre_run": "x"}.into()));
     assert!(set.ferry.history.is_empty());
-    done(stores, "a", &Action::Set(Properties { merge: Merge::Replace, ..properties.clone() })).await;
+    done(stores, "a", &Action::Set(Box::new(Properties { merge: Merge::Replace, ..properties.clone() })))
+        .await;
     let set = read(stores, "a").await;
     assert_eq!(set.resources, Some(doc! {"ntasks": 8}));
     let named = Properties { exec_config: Some(Bson::from("name")), ..Properties::default() };
-    done(stores, "a", &Action::Set(named)).await;
+    done(stores, "a", &Action::Set(Box::new(named))).await;
     assert_eq!(read(stores, "a").await.exec_config, Some("name".into()));
     submit(stores, "b", "1").await;
     assert_eq!(
-        refused(stores, "b", &Action::Set(properties)).await,
+        refused(stores, "b", &Action::Set(Box::new(properties))).await,
         "Job in state SUBMITTED. The action cannot be performed"
     );
     let urgent = Properties { priority: Some(9), ..Properties::default() };
-    done(stores, "b", &Action::Set(urgent)).await;
+    done(stores, "b", &Action::Set(Box::new(urgent))).await;
     assert_eq!(read(stores, "b").await.priority, 9);
     assert_eq!(stores.queue.claim(&claim_of(&[("other", 5)], at(200))).await.unwrap(), 1);
 }

@@ -59,7 +59,7 @@ async fn use_actions(store: &SqliteStore) {
         Action::SetState(State::Failed),
         Action::Rerun(Rerun { force: true, keep_files: false }),
         Action::Pause,
-        Action::Set(properties),
+        Action::Set(Box::new(properties)),
         Action::Resume,
         Action::Stop,
         Action::Delete(deletion),
