@@ -32,7 +32,7 @@ pub fn divide(set: &mut Document) {
 }
 
 /// Returns the id from its stored parts. The whole counts only while the Python side has not put another pid there.
-pub(super) fn join(stored: Option<String>, whole: Option<String>) -> Option<String> {
+pub(in crate::store) fn join(stored: Option<String>, whole: Option<String>) -> Option<String> {
     let stored = stored?;
     Some(whole.filter(|whole| shown(whole) == stored).unwrap_or(stored))
 }

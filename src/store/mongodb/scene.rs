@@ -11,8 +11,9 @@ use crate::model::flow::{FlowState, OnMissing};
 use crate::model::ids::JobKey;
 use crate::model::job::Lock;
 use crate::store::actions::rules::{FlowView, Member, Scene, Scope};
+use crate::store::codec::process_id;
 
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 17] = [
     "uuid",
     "index",
     "db_id",
@@ -24,6 +25,7 @@ const FIELDS: [&str; 16] = [
     "worker",
     "run_dir",
     "remote.process_id",
+    process_id::WHOLE,
     "exec_config",
     "resources",
     "job.hosts",
@@ -94,7 +96,10 @@ fn member(document: &Document) -> Result<Member, Fault> {
     let text = |field: &str| document.get_str(field).ok().map(str::to_owned);
     let config = document.get_document("job").and_then(|job| job.get_document("config"));
     let on_missing = config.and_then(|config| config.get_str("on_missing_references"));
-    let remote = document.get_document("remote").ok();
+    let stored_id = |part: &str| {
+        let id = document.get_document(part).ok()?.get_str("process_id").ok()?;
+        Some(id.to_owned())
+    };
     let exec_config = document.get("exec_config").filter(|value| **value != Bson::Null);
     Ok(Member {
         key: key_of(document)?,
@@ -107,7 +112,7 @@ fn member(document: &Document) -> Result<Member, Fault> {
         on_missing: on_missing.map_or(OnMissing::Error, OnMissing::from_config),
         lock: lock_of(document),
         worker: text("worker").unwrap_or_default(),
-        process_id: remote.and_then(|remote| remote.get_str("process_id").ok()).map(str::to_owned),
+        process_id: process_id::join(stored_id("remote"), stored_id("jobferry")),
         run_dir: text("run_dir"),
         exec_config: exec_config.cloned(),
         resources: document.get_document("resources").ok().cloned(),
