@@ -158,7 +158,7 @@ def report(cases: list[Case], uuids: dict[str, str], theirs: Side, ours: Side) -
 
 # One change to one document of a flow: the flow, the collection, how the document is found, the change, the path reported.
 PLANTED = [
-    ("another_worker", "jobs", {"index": 1}, {"$set": {"priority": Int64(7)}}, "jobs/0.1 add/priority"),
+    ("another_worker", "jobs", {"index": 1}, {"$set": {"priority": Int64(7)}}, "jobs/*.1 add/priority"),
     ("blob", "data", {}, {"$set": {"data.2": 3}}, "blobs/*/data/2"),
     ("detour", "jobs", {"state": "COMPLETED"}, {"$set": {"updated_on": None}}, "jobs/*/updated_on"),
     ("diamond", "jobs", {"parents": {"$size": 2}}, {"$pop": {"parents": 1}}, "jobs/*/parents"),

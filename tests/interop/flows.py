@@ -506,16 +506,16 @@ def updates_of_metadata():
     return first
 
 
-@flow(concurrent=True)
+@flow()
 def manager_of_responses():
-    """response_manager_config replaces what new jobs would inherit."""
+    """response_manager_config replaces what new jobs would inherit. One after the other, so that new jobs have one order."""
     first = jobs.replaced_under_another_manager(1)
     first.config = JobConfig(manager_config={"priority": 1}, response_manager_config={"worker": "second", "priority": 5})
     second = jobs.replaced_under_another_manager(2)
     second.config = JobConfig(manager_config={"worker": "second", "priority": 6}, pass_manager_config=False)
     third = jobs.adds_job(3)
     third.config = JobConfig(manager_config={"worker": "second", "exec_config": "with_variable"})
-    return Flow([first, second, third])
+    return Flow([first, second, third], order="linear")
 
 
 # Additional stores, large and odd values.

@@ -137,3 +137,18 @@ async fn no_flows_is_no_error() {
         ----- stderr
         ");
 }
+
+#[tokio::test]
+async fn graph_draws_the_jobs_and_what_waits_for_what() {
+    let place = lab().await;
+    let graph = place.jf("flow graph 1").stdout;
+    let drawn: Vec<&str> = graph.lines().filter(|line| !line.contains("classDef")).collect();
+    assert_snapshot!(drawn.join("\n"), @"");
+    let workers = place.jf("flow graph 1 --label worker --mermaid").stdout;
+    assert_eq!(workers.matches("(\"cluster\")").count(), 1, "{workers}");
+    let edges = place.jf("flow graph 1 --json").json();
+    assert_eq!(edges["edges"][0]["is_replacement"], false, "{edges}");
+    assert_eq!(place.jf("flow graph 1 --path graph.html").code, Some(0));
+    let page = std::fs::read_to_string(place.path("graph.html")).unwrap();
+    assert!(page.contains("<pre class=\"mermaid\">\nflowchart TD\n") && page.contains("--&gt;"), "{page}");
+}

@@ -12,8 +12,7 @@ const MORE: &str = "\
 exec_config:
   fast: {modules: [gcc]}
 jobstore:
-  docs_store: {type: MemoryStore}
-  additional_stores: {data: {type: MemoryStore}}
+  additional_stores: {data: {type: SqliteStore}}
 ";
 
 fn with_flow() -> TestEnv {

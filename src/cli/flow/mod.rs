@@ -2,6 +2,7 @@
 
 mod clean;
 mod delete;
+mod graph;
 mod info;
 mod list;
 pub(super) mod record;
@@ -20,6 +21,8 @@ pub(super) enum FlowCommand {
     List(list::ListArgs),
     /// Show one flow and its jobs
     Info(info::InfoArgs),
+    /// Draw the jobs of a flow
+    Graph(graph::GraphArgs),
     /// Let the stopped and PAUSED jobs of a flow go on
     Resume(resume::ResumeArgs),
     /// Delete whole flows with all their jobs
@@ -36,6 +39,7 @@ impl FlowCommand {
         match self {
             Self::List(args) => list::run(args, session).await,
             Self::Info(args) => info::run(args, session).await,
+            Self::Graph(args) => graph::run(args, session).await,
             Self::Resume(args) => resume::run(args, session).await,
             Self::Delete(args) => delete::run(args, session).await,
             Self::Clean(args) => clean::run(args, session).await,
