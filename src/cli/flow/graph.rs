@@ -26,8 +26,12 @@ pub(in crate::cli) struct GraphArgs {
     #[arg(short, long, value_name = "FIELD", default_value = "name")]
     label: Label,
     /// Write it to this file; one that ends in `.html` is a page for a browser
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short = 'p', long, value_name = "FILE")]
     path: Option<PathBuf>,
+    /// Act on this project
+    // Without the short form: here `-p` is the path, as in jobflow-remote.
+    #[arg(id = "project", long = "project", value_name = "NAME")]
+    _project: Option<String>,
     /// Print the text of the picture, which is done anyway
     #[arg(short, long, hide = true)]
     mermaid: bool,
